@@ -1,0 +1,5 @@
+//! orlop, the lowest deck: an OCI container runtime.
+//!
+//! `docs/architecture.md` says which module holds what and who may use whom.
+
+pub mod sys;

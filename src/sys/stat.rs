@@ -1,0 +1,22 @@
+//! statx(2), for what stat(2) does not say.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+/// Returns the id of the mount that `fd` was opened through: statx(2) `STATX_MNT_ID`, Linux 5.8.
+///
+/// The number is the first field of a line of `/proc/PID/mountinfo`.
+pub fn mount_id(fd: BorrowedFd<'_>) -> nix::Result<u64> {
+    // SAFETY: `statx` is plain data for which all zeroes is a valid value.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT;
+    let (path, mask) = (c"".as_ptr(), libc::STATX_MNT_ID);
+    // SAFETY: the empty path is a literal, and the kernel writes one `statx` to the pointer.
+    let rc = unsafe { libc::statx(fd.as_raw_fd(), path, flags, mask, &raw mut stat) };
+    Errno::result(rc)?;
+    if stat.stx_mask & libc::STATX_MNT_ID == 0 {
+        return Err(Errno::ENOSYS);
+    }
+    Ok(stat.stx_mnt_id)
+}

@@ -2,4 +2,8 @@
 //!
 //! `docs/architecture.md` says which module holds what and who may use whom.
 
+pub mod error;
+pub mod log;
+pub mod procfs;
+pub mod resolve;
 pub mod sys;

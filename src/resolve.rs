@@ -1,0 +1,461 @@
+//! The only place where a path that a config or an image names becomes a descriptor.
+//!
+//! Such a path is a claim. The image may hold a link at any of its components, and another
+//! container that shares a volume may exchange a component for a link while we look (the class
+//! of CVE-2019-18837, CVE-2021-30465, CVE-2024-45310). So the kernel resolves it in one step
+//! below an open root, openat2(2) with `RESOLVE_IN_ROOT`; what is missing is made in a directory
+//! that is already open; and every later step works on the descriptor.
+//!
+//! Where a sandbox lacks openat2 (it answers ENOSYS), and wherever a component has to be made,
+//! [`walk`] takes one component at a time instead. It keeps every directory on the way open, so
+//! `..` never asks the file system, and it reads links itself, so none can leave the root.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use crate::sys::stat::mount_id;
+
+/// How often a lookup is repeated that openat2 could not finish because of concurrent renames
+/// (EAGAIN). Somebody who renames faster than that gets an error, never a weaker lookup.
+const RETRIES: usize = 64;
+
+/// Links on one path, as the kernel counts them: `MAXSYMLINKS`.
+const LINKS: usize = 40;
+
+/// The inode of the root of every procfs: `PROC_ROOT_INO` of the kernel.
+pub const PROC_ROOT_INODE: u64 = 1;
+
+/// Mode of a directory made for a mount point; runc's.
+const DIRECTORY_MODE: Mode = Mode::from_bits_truncate(0o755);
+
+/// Mode of an empty file made for a mount point; runc's.
+const FILE_MODE: Mode = Mode::from_bits_truncate(0o644);
+
+/// What to do about components that are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// ENOENT.
+    Fail,
+    /// Make all of them, as directories.
+    MakeDirectory,
+    /// Make the last one as an empty file, those before it as directories.
+    MakeFile,
+}
+
+/// The root below which paths are resolved.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+}
+
+impl Root {
+    /// Takes over `fd`, an open directory, as the root.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
+    /// Opens `path` with `flags`; links count from the root and cannot leave it.
+    ///
+    /// # Errors
+    /// Those of openat2(2); EAGAIN when the path was renamed under us again and again.
+    pub fn open(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+        match self.lookup(path, flags, ResolveFlag::empty()) {
+            Err(Errno::ENOSYS) => {
+                let found = walk(self.fd.as_fd(), path, Missing::Fail)?;
+                reopen(found, flags)
+            }
+            other => other,
+        }
+    }
+
+    /// Opens `path` as `O_PATH` without following any link and without entering any mount.
+    ///
+    /// For `/proc` and `/sys`: a link or a mount there is an attack (CVE-2019-19921,
+    /// CVE-2023-27561).
+    ///
+    /// # Errors
+    /// ELOOP for a link, EXDEV for a mount, else those of openat2(2).
+    pub fn open_plain(&self, path: &Path) -> nix::Result<OwnedFd> {
+        open_beneath(self.fd.as_fd(), relative(path), OFlag::O_PATH)
+    }
+
+    /// As [`Root::open_plain`] after making the last component, a directory, if it is missing;
+    /// says whether it was.
+    ///
+    /// # Errors
+    /// Those of [`Root::open_plain`] and mkdirat(2).
+    pub fn open_plain_or_make(&self, path: &Path) -> nix::Result<(OwnedFd, bool)> {
+        match self.open_plain(path) {
+            Err(Errno::ENOENT) => {}
+            other => return other.map(|fd| (fd, false)),
+        }
+        let name = path.file_name().ok_or(Errno::EINVAL)?;
+        let parent = self.open_plain(path.parent().unwrap_or(Path::new("/")))?;
+        match mkdirat(&parent, name, DIRECTORY_MODE) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        open_beneath(parent.as_fd(), Path::new(name), OFlag::O_PATH).map(|fd| (fd, true))
+    }
+
+    /// Opens `path` as `O_PATH` after making what is missing of it; says whether it was.
+    ///
+    /// # Errors
+    /// Those of openat2(2), mkdirat(2) and openat(2).
+    pub fn open_or_make(&self, path: &Path, missing: Missing) -> nix::Result<(OwnedFd, bool)> {
+        match self.lookup(path, OFlag::O_PATH, ResolveFlag::empty()) {
+            Err(Errno::ENOENT) => walk(self.fd.as_fd(), path, missing).map(|fd| (fd, true)),
+            Err(Errno::ENOSYS) => match walk(self.fd.as_fd(), path, Missing::Fail) {
+                Err(Errno::ENOENT) => walk(self.fd.as_fd(), path, missing).map(|fd| (fd, true)),
+                other => other.map(|fd| (fd, false)),
+            },
+            other => other.map(|fd| (fd, false)),
+        }
+    }
+
+    /// As [`Root::open_or_make`] for a caller to whom it is all the same.
+    ///
+    /// # Errors
+    /// Those of openat2(2), mkdirat(2) and openat(2).
+    pub fn open_making(&self, path: &Path, missing: Missing) -> nix::Result<OwnedFd> {
+        self.open_or_make(path, missing).map(|(fd, _)| fd)
+    }
+
+    /// Opens the directory above `path`, making it if asked to, and returns the last component.
+    ///
+    /// # Errors
+    /// EINVAL when `path` has no last component, else those of [`Root::open_making`].
+    pub fn open_parent<'a>(
+        &self,
+        path: &'a Path,
+        missing: Missing,
+    ) -> nix::Result<(OwnedFd, &'a OsStr)> {
+        let name = path.file_name().ok_or(Errno::EINVAL)?;
+        let parent = self.open_making(path.parent().ok_or(Errno::EINVAL)?, missing)?;
+        Ok((parent, name))
+    }
+
+    fn lookup(&self, path: &Path, flags: OFlag, more: ResolveFlag) -> nix::Result<OwnedFd> {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | more;
+        lookup(self.fd.as_fd(), path, flags, resolve)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Opens `name` below `dir` without following any link and without entering any mount.
+///
+/// # Errors
+/// ELOOP for a link, EXDEV for a mount or a `..` that leaves `dir`, else those of openat2(2).
+pub fn open_beneath<P>(dir: BorrowedFd<'_>, name: &P, flags: OFlag) -> nix::Result<OwnedFd>
+where
+    P: AsRef<Path> + ?Sized,
+{
+    let resolve = ResolveFlag::RESOLVE_BENEATH
+        | ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_MAGICLINKS
+        | ResolveFlag::RESOLVE_NO_XDEV;
+    match lookup(dir, name.as_ref(), flags, resolve) {
+        Err(Errno::ENOSYS) => step_by_step(dir, name.as_ref(), flags),
+        other => other,
+    }
+}
+
+fn lookup(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlag,
+    resolve: ResolveFlag,
+) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
+    // An empty path is the root itself: "/" with its leading slash taken off.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    for _ in 0..RETRIES {
+        match openat2(dir, path, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
+/// [`open_beneath`] without openat2.
+fn step_by_step(dir: BorrowedFd<'_>, name: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let mut here = openat(dir, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mount = mount_id(here.as_fd())?;
+    for component in name.components() {
+        let Component::Normal(component) = component else { return Err(Errno::EXDEV) };
+        here = openat(&here, component, PEEK, Mode::empty())?;
+        if kind(&fstat(&here)?) == SFlag::S_IFLNK {
+            return Err(Errno::ELOOP);
+        }
+        if mount_id(here.as_fd())? != mount {
+            return Err(Errno::EXDEV);
+        }
+    }
+    reopen(here, flags)
+}
+
+const PEEK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// Turns an `O_PATH` descriptor into one with `flags`, through the link that procfs has for it.
+fn reopen(found: OwnedFd, flags: OFlag) -> nix::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    if flags.contains(OFlag::O_PATH) {
+        return Ok(found);
+    }
+    let link = format!("/proc/thread-self/fd/{}", found.as_raw_fd());
+    nix::fcntl::open(link.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn relative(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Resolves `path` below `root` one component at a time, making what is missing.
+///
+/// # Errors
+/// ELOOP after too many links or at a magic link, ENOTDIR below a file, else those of openat(2),
+/// mkdirat(2) and readlinkat(2).
+fn walk(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> nix::Result<OwnedFd> {
+    let mut walk = Walk { root, open: Vec::new(), links: 0 };
+    let mut todo = components(path);
+    while let Some(component) = todo.pop() {
+        if component == ".." {
+            walk.open.pop();
+            continue;
+        }
+        let here = walk.step(&component, todo.is_empty(), missing)?;
+        let stat = fstat(&here)?;
+        match kind(&stat) {
+            SFlag::S_IFLNK => todo.extend(walk.follow(&here)?),
+            SFlag::S_IFDIR => walk.open.push(here),
+            _ if todo.is_empty() => return Ok(here),
+            _ => return Err(Errno::ENOTDIR),
+        }
+    }
+    match walk.open.pop() {
+        Some(found) => Ok(found),
+        None => openat(root, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()),
+    }
+}
+
+/// The components of a path, last one first; a leading slash and `.` say nothing here.
+fn components(path: &Path) -> Vec<OsString> {
+    path.components()
+        .rev()
+        .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir))
+        .map(|component| component.as_os_str().to_owned())
+        .collect()
+}
+
+struct Walk<'a> {
+    root: BorrowedFd<'a>,
+    /// The directories between the root and here.
+    open: Vec<OwnedFd>,
+    links: usize,
+}
+
+impl Walk<'_> {
+    fn here(&self) -> BorrowedFd<'_> {
+        self.open.last().map_or(self.root, AsFd::as_fd)
+    }
+
+    fn step(&self, name: &OsStr, last: bool, missing: Missing) -> nix::Result<OwnedFd> {
+        let here = self.here();
+        match openat(here, name, PEEK, Mode::empty()) {
+            Err(Errno::ENOENT) if missing == Missing::Fail => return Err(Errno::ENOENT),
+            Err(Errno::ENOENT) => {}
+            other => return other,
+        }
+        if last && missing == Missing::MakeFile {
+            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            match openat(here, name, flags, FILE_MODE) {
+                Ok(_) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        } else {
+            match mkdirat(here, name, DIRECTORY_MODE) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        openat(here, name, PEEK, Mode::empty())
+    }
+
+    /// Reads the link `link` and returns its components; an absolute one goes back to the root.
+    fn follow(&mut self, link: &OwnedFd) -> nix::Result<Vec<OsString>> {
+        self.links += 1;
+        // Links at the root of procfs (`self`, `mounts`) are ordinary; those below lead anywhere.
+        let magic = fstatfs(link)?.filesystem_type() == PROC_SUPER_MAGIC
+            && fstat(self.here())?.st_ino != PROC_ROOT_INODE;
+        if magic || self.links > LINKS {
+            return Err(Errno::ELOOP);
+        }
+        let target = readlinkat(link, "")?;
+        if Path::new(&target).is_absolute() {
+            self.open.clear();
+        }
+        Ok(components(Path::new(&target)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    /// A directory below the target directory that is removed with the value.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("orlop-{}-{name}", std::process::id()));
+            fs::create_dir_all(dir.join("root/a/b")).unwrap();
+            fs::create_dir_all(dir.join("outside")).unwrap();
+            fs::write(dir.join("root/a/file"), "inside").unwrap();
+            fs::write(dir.join("outside/file"), "outside").unwrap();
+            for (link, target) in [
+                ("rel", "a/b"),
+                ("abs", "/a"),
+                ("up", "../../../../outside"),
+                ("far", "/outside"),
+                ("loop", "loop"),
+                ("dangling", "/made/here"),
+                ("a/b/parent", "../file"),
+            ] {
+                symlink(target, dir.join("root").join(link)).unwrap();
+            }
+            Self(dir)
+        }
+
+        fn root(&self) -> OwnedFd {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+            nix::fcntl::open(&self.0.join("root"), flags, Mode::empty()).unwrap()
+        }
+
+        fn name(&self, fd: nix::Result<OwnedFd>) -> Result<String, Errno> {
+            use std::os::fd::AsRawFd;
+            let fd = fd?;
+            let path = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+            Ok(path.strip_prefix(&self.0).unwrap().display().to_string())
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_kernel_and_the_walk_agree() {
+        let tree = Tree::new("agree");
+        let root = Root::new(tree.root());
+        for (path, want) in [
+            ("/", Ok("root")),
+            ("", Ok("root")),
+            ("a/file", Ok("root/a/file")),
+            ("/a/./b/../file", Ok("root/a/file")),
+            ("../../a", Ok("root/a")),
+            ("/rel/parent", Ok("root/a/file")),
+            ("/abs/b", Ok("root/a/b")),
+            ("/up", Err(Errno::ENOENT)),
+            ("/far/file", Err(Errno::ENOENT)),
+            ("/loop", Err(Errno::ELOOP)),
+            ("/dangling", Err(Errno::ENOENT)),
+            ("/a/file/b", Err(Errno::ENOTDIR)),
+            ("/none/b", Err(Errno::ENOENT)),
+        ] {
+            let want = want.map(str::to_string);
+            let path = Path::new(path);
+            let kernel = tree.name(root.open(path, OFlag::O_PATH));
+            assert_eq!(kernel, want, "openat2 {}", path.display());
+            let walked = tree.name(walk(root.as_fd(), path, Missing::Fail));
+            assert_eq!(walked, want, "walk {}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_made_inside() {
+        let tree = Tree::new("made");
+        let root = Root::new(tree.root());
+        for (path, missing, want) in [
+            ("/x/y", Missing::MakeDirectory, Ok("root/x/y")),
+            ("/dangling/z", Missing::MakeDirectory, Ok("root/made/here/z")),
+            ("/up/z", Missing::MakeDirectory, Ok("root/outside/z")),
+            ("/far/f", Missing::MakeFile, Ok("root/outside/f")),
+            ("/a/file/f", Missing::MakeFile, Err(Errno::ENOTDIR)),
+            ("/loop/f", Missing::MakeFile, Err(Errno::ELOOP)),
+        ] {
+            let got = tree.name(root.open_making(Path::new(path), missing));
+            assert_eq!(got, want.map(str::to_string), "{path}");
+        }
+        assert!(tree.0.join("root/outside/f").is_file());
+        assert!(!tree.0.join("outside/z").exists());
+        assert_eq!(fs::read_to_string(tree.0.join("outside/file")).unwrap(), "outside");
+    }
+
+    #[test]
+    fn magic_links_lead_nowhere() {
+        let proc = nix::fcntl::open("/proc", OFlag::O_PATH, Mode::empty()).unwrap();
+        let root = Root::new(proc);
+        for (path, want) in [
+            ("/self/exe", Err(Errno::ELOOP)),
+            ("/self/root/etc", Err(Errno::ELOOP)),
+            ("/self/stat", Ok(())),
+            ("/mounts", Ok(())),
+        ] {
+            let path = Path::new(path);
+            assert_eq!(root.open(path, OFlag::O_PATH).map(drop), want, "{}", path.display());
+            let walked = walk(root.as_fd(), path, Missing::Fail).map(drop);
+            assert_eq!(walked, want, "walk {}", path.display());
+        }
+    }
+
+    #[test]
+    fn beneath_follows_nothing() {
+        let tree = Tree::new("beneath");
+        let root = tree.root();
+        for (path, want) in [
+            ("a/file", Ok(())),
+            ("rel", Err(Errno::ELOOP)),
+            ("rel/parent", Err(Errno::ELOOP)),
+            ("a/../a", Ok(())),
+            ("../outside", Err(Errno::EXDEV)),
+        ] {
+            let got = open_beneath(root.as_fd(), path, OFlag::O_PATH).map(drop);
+            assert_eq!(got, want, "openat2 {path}");
+        }
+        for (path, want) in [
+            ("a/file", Ok(())),
+            ("rel", Err(Errno::ELOOP)),
+            ("rel/parent", Err(Errno::ELOOP)),
+            ("../outside", Err(Errno::EXDEV)),
+        ] {
+            let got = step_by_step(root.as_fd(), Path::new(path), OFlag::O_PATH).map(drop);
+            assert_eq!(got, want, "step by step {path}");
+        }
+        let proc = nix::fcntl::open("/", OFlag::O_PATH, Mode::empty()).unwrap();
+        assert_eq!(open_beneath(proc.as_fd(), "proc", OFlag::O_PATH).unwrap_err(), Errno::EXDEV);
+        let stepped = step_by_step(proc.as_fd(), Path::new("proc"), OFlag::O_PATH);
+        assert_eq!(stepped.unwrap_err(), Errno::EXDEV);
+    }
+}

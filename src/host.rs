@@ -1,0 +1,173 @@
+//! Facts about this machine that decide how a container is made, read once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
+
+/// Where control groups are mounted: cgroups(7).
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A hierarchy of control groups and the place of this process in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Its controllers, or `name=systemd`. Empty for the unified hierarchy.
+    pub controllers: Vec<String>,
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// The cgroup of this process, from the mount's root, if it was asked for.
+    pub own: PathBuf,
+}
+
+/// The hierarchies of control groups of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cgroups {
+    /// The hierarchies of cgroup v1 that are mounted.
+    pub v1: Vec<Hierarchy>,
+    /// The unified hierarchy: all there is on a v2 host, one more on a hybrid host.
+    pub unified: Option<Hierarchy>,
+}
+
+impl Cgroups {
+    /// Finds out what is mounted. The place of this process is looked up only `with_own`: where
+    /// only a part of a hierarchy is mounted it depends on the mount table, which may be long.
+    ///
+    /// # Errors
+    /// When `/proc/self/cgroup` or the mount table cannot be read.
+    pub fn read(with_own: bool) -> Result<Self> {
+        let text = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+        let mut mounts = Mounts { table: None, with_own };
+        let mut found = Self::default();
+        for line in text.lines() {
+            let Some((controllers, own)) = parse_line(line) else { continue };
+            let Some(hierarchy) = mounts.hierarchy(controllers, Path::new(own))? else { continue };
+            if controllers.is_empty() {
+                found.unified = Some(hierarchy);
+            } else {
+                found.v1.push(hierarchy);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Only the unified hierarchy is mounted.
+    #[must_use]
+    pub fn is_v2(&self) -> bool {
+        self.v1.is_empty() && self.unified.is_some()
+    }
+}
+
+/// `ID:controllers:path`; the path may hold colons.
+fn parse_line(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    Some((fields.next()?, fields.next()?))
+}
+
+/// Finds mount points: by their usual places, which costs a stat each, and else in the mount
+/// table, which may be long.
+struct Mounts {
+    table: Option<String>,
+    with_own: bool,
+}
+
+impl Mounts {
+    fn hierarchy(&mut self, controllers: &str, own: &Path) -> Result<Option<Hierarchy>> {
+        let usual = match usual_place(controllers) {
+            // A process in the root cgroup needs no more either.
+            Some(place) if !self.with_own || own == Path::new("/") => {
+                Some((place, PathBuf::from("/")))
+            }
+            Some(place) => self.find(controllers)?.or(Some((place, PathBuf::from("/")))),
+            None => self.find(controllers)?,
+        };
+        Ok(usual.map(|(mount, root)| Hierarchy {
+            controllers: controllers
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(|name| name.strip_prefix("name=").unwrap_or(name).to_string())
+                .collect(),
+            mount,
+            // A bind mount of a subtree shows that subtree as its root.
+            own: own.strip_prefix(&root).map_or(PathBuf::from("/"), |own| Path::new("/").join(own)),
+        }))
+    }
+
+    /// Returns the mount point and root of the hierarchy with these controllers.
+    fn find(&mut self, controllers: &str) -> Result<Option<(PathBuf, PathBuf)>> {
+        if self.table.is_none() {
+            let table = fs::read_to_string("/proc/self/mountinfo");
+            self.table = Some(table.context("read /proc/self/mountinfo")?);
+        }
+        let table = self.table.as_deref().unwrap_or_default();
+        Ok(table.lines().find_map(|line| parse_mount(line, controllers)))
+    }
+}
+
+fn parse_mount(line: &str, controllers: &str) -> Option<(PathBuf, PathBuf)> {
+    let (head, tail) = line.split_once(" - ")?;
+    let mut tail = tail.split(' ');
+    let (fstype, options) = (tail.next()?, tail.nth(1)?);
+    let mut head = head.split(' ').skip(3);
+    let (root, point) = (head.next()?, head.next()?);
+    let matches = match fstype {
+        "cgroup2" => controllers.is_empty(),
+        "cgroup" => {
+            let mut wanted = controllers.split(',').filter(|name| !name.is_empty()).peekable();
+            wanted.peek().is_some() && wanted.all(|name| options.split(',').any(|o| o == name))
+        }
+        _ => false,
+    };
+    (matches && Path::new(point).starts_with(CGROUPS)).then(|| (point.into(), root.into()))
+}
+
+fn usual_place(controllers: &str) -> Option<PathBuf> {
+    let base = Path::new(CGROUPS);
+    if controllers.is_empty() {
+        let unified = base.join("unified");
+        let places = [(base.to_owned(), CGROUP2_SUPER_MAGIC), (unified, CGROUP2_SUPER_MAGIC)];
+        return places.into_iter().find(|(path, kind)| is_a(path, *kind)).map(|(path, _)| path);
+    }
+    let name = controllers.strip_prefix("name=").unwrap_or(controllers);
+    let place = base.join(name);
+    is_a(&place, CGROUP_SUPER_MAGIC).then_some(place)
+}
+
+fn is_a(path: &Path, kind: FsType) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_proc_self_cgroup() {
+        for (line, want) in [
+            ("0::/a:b", Some(("", "/a:b"))),
+            ("4:memory:/x", Some(("memory", "/x"))),
+            ("9:name=systemd:/", Some(("name=systemd", "/"))),
+            ("3:cpu,cpuacct:/", Some(("cpu,cpuacct", "/"))),
+            ("x", None),
+        ] {
+            assert_eq!(parse_line(line), want);
+        }
+    }
+
+    #[test]
+    fn lines_of_the_mount_table() {
+        let v1 = "33 31 0:30 /docker/x /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct";
+        let v2 = "30 24 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate";
+        let found = |line, controllers| {
+            parse_mount(line, controllers)
+                .map(|(point, root)| (point.display().to_string(), root.display().to_string()))
+        };
+        let pair = |a: &str, b: &str| Some((a.to_string(), b.to_string()));
+        assert_eq!(found(v1, "cpu,cpuacct"), pair("/sys/fs/cgroup/cpu,cpuacct", "/docker/x"));
+        assert_eq!(found(v1, "cpu"), pair("/sys/fs/cgroup/cpu,cpuacct", "/docker/x"));
+        assert_eq!(found(v1, "memory"), None);
+        assert_eq!(found(v1, ""), None);
+        assert_eq!(found(v2, ""), pair("/sys/fs/cgroup", "/"));
+        assert_eq!(found(v2, "cpu"), None);
+    }
+}

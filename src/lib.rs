@@ -2,10 +2,15 @@
 //!
 //! `docs/architecture.md` says which module holds what and who may use whom.
 
+pub mod cgroups;
 pub mod error;
+pub mod hooks;
 pub mod host;
 pub mod log;
+pub mod namespaces;
+pub mod process;
 pub mod procfs;
 pub mod resolve;
+pub mod rootfs;
 pub mod spec;
 pub mod sys;

@@ -1,0 +1,148 @@
+//! The `process` object: who the program is.
+
+pub mod caps;
+pub mod keyring;
+pub mod program;
+pub mod rlimits;
+pub mod stdio;
+pub mod user;
+
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::unistd::{fchdir, getcwd};
+use oci_spec::runtime;
+
+use crate::error;
+use crate::resolve::{Missing, Root};
+use program::Program;
+
+/// What the `process` object asks for, checked and owned.
+#[derive(Debug)]
+pub struct Process {
+    args: Vec<CString>,
+    env: Vec<String>,
+    cwd: PathBuf,
+    /// Whose process it is.
+    pub user: user::User,
+    capabilities: Option<caps::Sets>,
+    /// Limits to be set by the runtime.
+    pub rlimits: Vec<rlimits::Rlimit>,
+    no_new_privileges: bool,
+    /// The value for `/proc/PID/oom_score_adj`.
+    pub oom_score_adj: Option<i32>,
+}
+
+impl Process {
+    /// Takes over what a checked document says.
+    ///
+    /// # Errors
+    /// For capabilities that the types know and the program does not.
+    pub fn from_spec(process: &runtime::Process) -> Result<Self> {
+        let args = process.args().iter().flatten();
+        let args = args.map(|arg| CString::new(arg.as_str())).collect::<Result<_, _>>();
+        Ok(Self {
+            args: args.context("process.args")?,
+            env: process.env().clone().unwrap_or_default(),
+            cwd: process.cwd().clone(),
+            user: user::User::from_spec(process.user()),
+            capabilities: process.capabilities().as_ref().map(caps::Sets::from_spec).transpose()?,
+            rlimits: rlimits::from_spec(process.rlimits().as_deref().unwrap_or_default()),
+            no_new_privileges: process.no_new_privileges() == Some(true),
+            oom_score_adj: process.oom_score_adj(),
+        })
+    }
+
+    /// The environment as configured, before defaults are added.
+    #[must_use]
+    pub fn env(&self) -> &[String] {
+        &self.env
+    }
+
+    /// Checks what can be known before anything is made.
+    ///
+    /// `maps` tells whether the process gets its capabilities from a user namespace.
+    ///
+    /// # Errors
+    /// Capabilities that the runtime itself lacks and therefore cannot grant.
+    pub fn check(&self, own_user_namespace: bool) -> Result<()> {
+        match &self.capabilities {
+            Some(sets) if !own_user_namespace => sets.check_grantable(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Turns this process into the program's user and finds the program, in the container.
+    ///
+    /// The order of the steps is forced:
+    /// 1. The working directory is made, and entered if it can be, while we are root (BXP-11,
+    ///    BXP-12). What a default of the environment needs is read by root as well.
+    /// 2. The bounding set shrinks while `CAP_SETPCAP` is still there.
+    /// 3. Groups before ids, ids before capabilities: each step needs what the next takes away.
+    ///    `PR_SET_KEEPCAPS` carries the permitted set over the change of ids.
+    /// 4. The working directory is entered by the user if root could not.
+    /// 5. The program is looked up with the user's own rights, so that what is found can also
+    ///    be executed.
+    ///
+    /// # Errors
+    /// The first step that fails.
+    pub fn become_user(&self, root: &Root) -> Result<Program> {
+        let entered = self.enter_cwd_as_root(root)?;
+        let env = program::environment(&self.env, || user::home(root, self.user.uid));
+        if let Some(sets) = &self.capabilities {
+            sets.limit_bounding()?;
+        }
+        stdio::give_to(self.user.uid)?;
+        prctl::set_keepcaps(true).context("keep capabilities over the change of user")?;
+        self.user.assume()?;
+        prctl::set_keepcaps(false).context("keep capabilities no longer")?;
+        if !entered {
+            chdir(root, &self.cwd).map_err(|errno| self.cwd_error(errno))?;
+        }
+        check_cwd()?;
+        if let Some(sets) = &self.capabilities {
+            sets.apply()?;
+        }
+        if self.no_new_privileges {
+            prctl::set_no_new_privs().context("set no_new_privs")?;
+        }
+        Program::find(&self.args, env)
+    }
+
+    /// Returns whether root may enter it; a directory of the user's own may be closed to root.
+    fn enter_cwd_as_root(&self, root: &Root) -> Result<bool> {
+        let made = root.open_making(&self.cwd, Missing::MakeDirectory).map(drop);
+        match made.and_then(|()| chdir(root, &self.cwd)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EACCES | Errno::EPERM) => Ok(false),
+            Err(errno) => Err(self.cwd_error(errno)),
+        }
+    }
+
+    fn cwd_error(&self, number: Errno) -> anyhow::Error {
+        let (cwd, why) = (self.cwd.display(), error::errno(number));
+        anyhow!("process.cwd: chdir to cwd ({cwd:?}) set in config.json failed: {why}")
+    }
+}
+
+/// Enters a directory of the container. Links of procfs, which could lead to a directory that
+/// the runtime still holds open, are not followed (CVE-2024-21626).
+fn chdir(root: &Root, cwd: &Path) -> nix::Result<()> {
+    fchdir(root.open(cwd, OFlag::O_PATH | OFlag::O_DIRECTORY)?.as_fd())
+}
+
+/// The second defence against CVE-2024-21626: the kernel names a directory outside the root
+/// `(unreachable)` (getcwd(3)).
+fn check_cwd() -> Result<()> {
+    let cwd = getcwd().context("read the working directory back")?;
+    ensure!(
+        cwd.is_absolute(),
+        "current working directory is outside of container mount namespace root"
+    );
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What the container sees below `/sys/fs/cgroup`.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::symlinkat;
+
+use super::mount::{Mount, clone_host_path, new_fs};
+use crate::resolve::Root;
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr, move_mount};
+
+/// Where cgroups are on the host; the caller knows, this module mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum View {
+    /// One hierarchy: cgroup v2.
+    V2 {
+        /// Its mount point on the host.
+        root: PathBuf,
+        /// The container has a cgroup namespace: it sees its own cgroup as the root.
+        namespace: bool,
+    },
+    /// Several hierarchies: cgroup v1. Each shows the container's own cgroup.
+    V1(Vec<Hierarchy>),
+}
+
+/// One hierarchy of cgroup v1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// The name of its mount point below `/sys/fs/cgroup`, such as `cpu,cpuacct`.
+    pub name: String,
+    /// Controllers by whose names it is known too.
+    pub aliases: Vec<String>,
+    /// The directory of the container's cgroup on the host.
+    pub path: PathBuf,
+}
+
+/// Attaches the view of cgroups at the destination of `mount`.
+///
+/// # Errors
+/// Those of making and attaching the mounts.
+pub fn attach(mount: &Mount, root: &Root, view: &View) -> Result<()> {
+    match view {
+        View::V2 { root: host, namespace } => attach_v2(mount, root, host, *namespace),
+        View::V1(hierarchies) => attach_v1(mount, root, hierarchies),
+    }
+}
+
+/// A new cgroup2 mount costs nothing inside a cgroup namespace and shows the container's cgroup
+/// as its root. From the host's namespace it would change the flags of the one superblock, under
+/// a lock that takes milliseconds, so the host's mount is bound instead.
+fn attach_v2(mount: &Mount, root: &Root, host: &Path, namespace: bool) -> Result<()> {
+    let (target, _) = mount.open_destination(root, true)?;
+    let made = if namespace {
+        new_fs("cgroup2", "cgroup", [], &mount.options.data, mount.options.set)?
+    } else {
+        let made = clone_host_path(host)?;
+        mount_setattr(made.as_fd(), replace(mount.options.set), false).context("mount_setattr")?;
+        made
+    };
+    mount.finish(&made, &target)
+}
+
+/// A tmpfs with a directory and a bind mount for each hierarchy, and links for merged names.
+fn attach_v1(mount: &Mount, root: &Root, hierarchies: &[Hierarchy]) -> Result<()> {
+    let (target, _) = mount.open_destination(root, true)?;
+    let data = ["mode=755".to_string()];
+    let top = mount.options.set & !MOUNT_ATTR_RDONLY;
+    let tmpfs = new_fs("tmpfs", "tmpfs", [], &data, top)?;
+    move_mount(tmpfs.as_fd(), target.as_fd()).context("attach it")?;
+    for hierarchy in hierarchies {
+        let name = OsStr::new(&hierarchy.name);
+        attach_hierarchy(mount, tmpfs.as_fd(), hierarchy)
+            .with_context(|| hierarchy.path.display().to_string())?;
+        for alias in hierarchy.aliases.iter().filter(|alias| *alias != &hierarchy.name) {
+            symlinkat(name, &tmpfs, alias.as_str()).with_context(|| format!("link {alias}"))?;
+        }
+    }
+    if mount.options.read_only() {
+        let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+        mount_setattr(tmpfs.as_fd(), attributes, false).context("make it read-only")?;
+    }
+    super::mount::propagate(&tmpfs, &mount.options.propagation)
+}
+
+fn attach_hierarchy(
+    mount: &Mount,
+    tmpfs: std::os::fd::BorrowedFd<'_>,
+    hierarchy: &Hierarchy,
+) -> Result<()> {
+    let name = Path::new(&hierarchy.name);
+    mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755)).context("mkdir")?;
+    let made = clone_host_path(&hierarchy.path)?;
+    mount_setattr(made.as_fd(), replace(mount.options.set), false).context("mount_setattr")?;
+    let flags = nix::fcntl::OFlag::O_PATH;
+    let place = crate::resolve::open_beneath(tmpfs, name, flags).context("open its place")?;
+    move_mount(made.as_fd(), place.as_fd()).context("attach it")
+}
+
+/// The attributes of the config instead of those of the host's mount.
+fn replace(set: u64) -> Attributes {
+    use crate::sys::mount::{
+        MOUNT_ATTR__ATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID,
+    };
+    let all = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID;
+    Attributes { set, clear: (all & !set) | MOUNT_ATTR__ATIME, propagation: 0 }
+}

@@ -1,0 +1,97 @@
+//! Hiding paths and making them read-only.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat, major, minor};
+
+use super::mount::new_fs;
+use crate::resolve::Root;
+use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
+
+/// Makes each path read-only for the container; missing ones are skipped (BXM-32).
+///
+/// Mounts below stay as they are: lxcfs puts a writable file below `/proc/sys`.
+///
+/// # Errors
+/// Those of open_tree(2), mount_setattr(2) and move_mount(2), with the path.
+pub(super) fn make_read_only(root: &Root, paths: &[String]) -> Result<()> {
+    for path in paths {
+        let Some(target) = find(root, path)? else { continue };
+        let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+        let make = || -> nix::Result<()> {
+            let copy = mount::open_tree_clone(target.as_fd(), c"", true)?;
+            mount::mount_setattr(copy.as_fd(), attributes, false)?;
+            mount::move_mount(copy.as_fd(), target.as_fd())
+        };
+        make().with_context(|| format!("linux.readonlyPaths: make {path} read-only"))?;
+    }
+    Ok(())
+}
+
+/// Hides each path; missing ones are skipped (BXM-31).
+///
+/// A file is covered by the null device, a directory by an empty read-only tmpfs. All of them
+/// share one of each.
+///
+/// # Errors
+/// Those of making the mounts, or a `/dev/null` that is not the null device (CVE-2025-31133).
+pub(super) fn hide(root: &Root, paths: &[String]) -> Result<()> {
+    let mut cover = Cover { root, file: None, directory: None };
+    for path in paths {
+        let Some(target) = find(root, path)? else { continue };
+        cover.over(&target).with_context(|| format!("linux.maskedPaths: hide {path}"))?;
+    }
+    Ok(())
+}
+
+fn find(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
+    match root.open(Path::new(path), OFlag::O_PATH) {
+        Ok(found) => Ok(Some(found)),
+        // A file in place of a directory on the way: there is nothing of that name.
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(errno).with_context(|| format!("open {path}")),
+    }
+}
+
+struct Cover<'a> {
+    root: &'a Root,
+    file: Option<OwnedFd>,
+    directory: Option<OwnedFd>,
+}
+
+impl Cover<'_> {
+    fn over(&mut self, target: &OwnedFd) -> Result<()> {
+        let mode = fstat(target).context("stat")?.st_mode;
+        let directory = SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR;
+        let Some(cover) = (if directory { self.directory.as_ref() } else { Some(self.file()?) })
+        else {
+            // The first directory gets the tmpfs itself: before Linux 6.15 a mount that is
+            // attached nowhere cannot be copied.
+            let data = ["nr_blocks=1", "nr_inodes=1"].map(str::to_string);
+            let empty = new_fs("tmpfs", "tmpfs", ["ro"], &data, MOUNT_ATTR_RDONLY)?;
+            mount::move_mount(empty.as_fd(), target.as_fd()).context("move_mount")?;
+            self.directory = Some(empty);
+            return Ok(());
+        };
+        let copy = mount::open_tree_clone(cover.as_fd(), c"", false).context("open_tree")?;
+        mount::move_mount(copy.as_fd(), target.as_fd()).context("move_mount")
+    }
+
+    fn file(&mut self) -> Result<&OwnedFd> {
+        if self.file.is_none() {
+            let null = self.root.open(Path::new("/dev/null"), OFlag::O_PATH | OFlag::O_NOFOLLOW);
+            let null = null.context("open /dev/null")?;
+            let stat = fstat(&null).context("stat /dev/null")?;
+            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+            let number = (major(stat.st_rdev), minor(stat.st_rdev));
+            let is_null = kind == SFlag::S_IFCHR && number == (1, 3);
+            ensure!(is_null, "/dev/null in the container is not the null device");
+            self.file = Some(null);
+        }
+        self.file.as_ref().context("the null device")
+    }
+}

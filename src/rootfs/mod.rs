@@ -1,0 +1,221 @@
+//! The container's root file system: mounts, devices, the change of root, masks.
+//!
+//! The order is that of runc, whose hooks depend on it: mounts and devices first, then the hooks
+//! that expect the host's root, then the change of root, then what closes the container's view.
+
+pub mod cgroup;
+mod copy_up;
+mod dev;
+mod host_mount;
+mod mask;
+mod mount;
+pub mod options;
+mod pivot;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::unistd::fchdir;
+use oci_spec::runtime::Spec;
+
+use crate::resolve::Root;
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr};
+use dev::Device;
+pub use host_mount::HostMount;
+use mount::{Kind, Mount};
+
+/// How the root is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// pivot_root(2), the rule.
+    Pivot,
+    /// Moving the root, for `--no-pivot`.
+    Move,
+    /// chroot(2): there is no mount namespace of the container's own.
+    Chroot,
+}
+
+/// What the root file system is to become.
+#[derive(Clone, Debug)]
+pub struct Rootfs {
+    path: PathBuf,
+    read_only: bool,
+    /// `MS_*` of `linux.rootfsPropagation`, or 0.
+    propagation: u64,
+    change: Change,
+    mounts: Vec<Mount>,
+    devices: Vec<Device>,
+    /// Devices are bound from the host, as nobody may make them in a user namespace.
+    bind_devices: bool,
+    /// `/dev` is the container's own and gets devices and links.
+    own_dev: bool,
+    masked: Vec<String>,
+    read_only_paths: Vec<String>,
+}
+
+impl Rootfs {
+    /// Takes over what a checked document says.
+    ///
+    /// # Errors
+    /// For mounts that contradict themselves, with the JSON path.
+    pub fn from_spec(
+        spec: &Spec,
+        bundle: &Path,
+        path: &Path,
+        change: Change,
+        user_namespace: bool,
+    ) -> Result<Self> {
+        let mounts = spec.mounts().iter().flatten().enumerate();
+        let mounts = mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle));
+        let mounts: Vec<_> = mounts.collect::<Result<_>>()?;
+        let linux = spec.linux().as_ref();
+        let own_dev = !mounts.iter().any(Mount::is_bound_dev);
+        let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+        let words = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
+        Ok(Self {
+            path: path.to_owned(),
+            read_only: spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)),
+            propagation: propagation(words.unwrap_or_default()),
+            change,
+            devices: if own_dev { Device::list(devices) } else { Vec::new() },
+            bind_devices: user_namespace,
+            own_dev,
+            mounts,
+            masked: linux.and_then(|linux| linux.masked_paths().clone()).unwrap_or_default(),
+            read_only_paths: linux
+                .and_then(|linux| linux.readonly_paths().clone())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// The path of the root file system on the host.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What has to be unmounted on the host when the container is gone, if anything.
+    ///
+    /// # Errors
+    /// Those of looking at the place.
+    pub fn host_mount(&self) -> Result<Option<HostMount>> {
+        match self.change {
+            Change::Chroot => HostMount::before(&self.path).map(Some),
+            Change::Pivot | Change::Move => Ok(None),
+        }
+    }
+
+    /// A mount of the container shows cgroups.
+    #[must_use]
+    pub fn shows_cgroups(&self) -> bool {
+        self.mounts.iter().any(|mount| mount.kind == Kind::Cgroup)
+    }
+
+    /// Mounts everything and makes the devices, with the host's root still in place.
+    ///
+    /// # Errors
+    /// The first mount or device that cannot be made, with its JSON path.
+    pub fn prepare(&self, cgroups: Option<&cgroup::View>) -> Result<Root> {
+        if self.change != Change::Chroot {
+            self.isolate().context("prepare the mount namespace")?;
+        }
+        let root = pivot::attach_root(&self.path).context("root.path: mount it")?;
+        for mount in &self.mounts {
+            let attached = match (&mount.kind, cgroups) {
+                (Kind::Cgroup, Some(view)) => cgroup::attach(mount, &root, view),
+                // No cgroups on this host: there is nothing to show.
+                (Kind::Cgroup, None) => Ok(()),
+                _ => mount.attach(&root),
+            };
+            mount.context(attached)?;
+        }
+        for device in &self.devices {
+            device.make(&root, self.bind_devices)?;
+        }
+        if self.own_dev {
+            dev::make_links(&root)?;
+        }
+        Ok(root)
+    }
+
+    /// `shared` keeps the host's mounts in their peer groups, so that a volume can be shared
+    /// with the host; else nothing goes from the container to the host.
+    fn isolate(&self) -> Result<()> {
+        if self.propagation == libc::MS_SHARED {
+            pivot::isolate(libc::MS_SHARED)?;
+            return pivot::make_parent_private(&self.path);
+        }
+        // An unbindable mount could not be mounted on itself; see `enter`.
+        let private = matches!(self.propagation, libc::MS_PRIVATE | libc::MS_UNBINDABLE);
+        pivot::isolate(if private { libc::MS_PRIVATE } else { libc::MS_SLAVE })
+    }
+
+    /// Enters the directory of the root, where createContainer hooks run (BXH-01).
+    ///
+    /// # Errors
+    /// Those of fchdir(2).
+    pub fn enter_directory(&self, root: &Root) -> Result<()> {
+        fchdir(root.as_fd()).context("enter the root file system")
+    }
+
+    /// Changes the root. `image` is the mount that the runtime runs from; `place` is a file of
+    /// the host, where it is put to go away together with the host's mounts.
+    ///
+    /// # Errors
+    /// Those of the calls that change the root.
+    pub fn enter(&self, root: &Root, image: Option<OwnedFd>, place: &Path) -> Result<()> {
+        match self.change {
+            Change::Pivot => {
+                if let Some(image) = image {
+                    pivot::bury(image, place);
+                }
+                pivot::pivot(root, self.propagation == libc::MS_SHARED)
+            }
+            Change::Move => pivot::move_root(root, &self.path),
+            Change::Chroot => pivot::change_root(root),
+        }
+        .context("error jailing process inside rootfs")?;
+        // Slave and private came with `prepare`; these two would have been in the way of it.
+        if matches!(self.propagation, libc::MS_SHARED | libc::MS_UNBINDABLE) {
+            let attributes = Attributes { propagation: self.propagation, ..Attributes::default() };
+            mount_setattr(root.as_fd(), attributes, false)
+                .context("linux.rootfsPropagation: apply it")?;
+        }
+        Ok(())
+    }
+
+    /// Closes the container's view: read-only mounts, the read-only root, masked and read-only
+    /// paths. A path that is both is masked (BXM-33).
+    ///
+    /// # Errors
+    /// The first step that fails, with its JSON path.
+    pub fn finish(&self, root: &Root) -> Result<()> {
+        for mount in &self.mounts {
+            mount.context(mount.finish_read_only(root))?;
+        }
+        if self.read_only {
+            let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+            mount_setattr(root.as_fd(), attributes, false)
+                .context("root.readonly: make the root read-only")?;
+        }
+        mask::make_read_only(root, &self.read_only_paths)?;
+        mask::hide(root, &self.masked)
+    }
+
+    /// The container has a `/dev/null` of its own, to replace the host's in standard streams.
+    #[must_use]
+    pub fn has_own_dev(&self) -> bool {
+        self.own_dev
+    }
+}
+
+fn propagation(word: &str) -> u64 {
+    match word.strip_prefix('r').unwrap_or(word) {
+        "shared" => libc::MS_SHARED,
+        "slave" => libc::MS_SLAVE,
+        "private" => libc::MS_PRIVATE,
+        "unbindable" => libc::MS_UNBINDABLE,
+        _ => 0,
+    }
+}

@@ -1,0 +1,454 @@
+//! One mount of the config: made detached, finished while nobody can see it, then moved onto a
+//! descriptor of its destination.
+
+use std::ffi::CString;
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use super::copy_up;
+use super::options::{Options, Propagation};
+use crate::resolve::{Missing, Root};
+use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
+
+/// Files of procfs that may be replaced by a bind mount: what lxcfs and CRIU put there. Anything
+/// else below `/proc` would let a volume stand in for a file that the runtime writes
+/// (CVE-2019-16884).
+const PROC_FILES: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+];
+
+/// One entry of `mounts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Its place in the array, for error texts.
+    index: usize,
+    /// The path inside the container, absolute and without `.` and `..`.
+    pub destination: PathBuf,
+    /// What is mounted.
+    pub kind: Kind,
+    /// How.
+    pub options: Options,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file or directory of the host.
+    Bind {
+        /// Its absolute path on the host.
+        source: PathBuf,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+    /// A new file system.
+    Fs {
+        /// The kernel's name of its type.
+        fstype: String,
+        /// What mountinfo shows as its source.
+        source: String,
+    },
+    /// The container's view of cgroups: see `cgroup.rs`.
+    Cgroup,
+    /// New attributes for what is mounted there.
+    Remount,
+}
+
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let destination = self.destination.display();
+        match &self.kind {
+            Kind::Bind { source, .. } => write!(f, "bind {} at {destination}", source.display()),
+            Kind::Fs { fstype, .. } => write!(f, "mount {fstype} at {destination}"),
+            Kind::Cgroup => write!(f, "mount cgroup at {destination}"),
+            Kind::Remount => write!(f, "remount {destination}"),
+        }
+    }
+}
+
+impl Mount {
+    /// Takes over one entry of a checked document. Relative sources of bind mounts count from
+    /// `bundle` (MNT-08), relative destinations from the container's root (MNT-06).
+    ///
+    /// # Errors
+    /// For options that contradict the kind of mount, and for places nobody may mount on.
+    pub fn from_spec(
+        index: usize,
+        mount: &oci_spec::runtime::Mount,
+        bundle: &Path,
+    ) -> Result<Self> {
+        let options = Options::parse(mount.options().iter().flatten().map(String::as_str));
+        let fstype = mount.typ().clone().unwrap_or_default();
+        let source = mount.source().clone().unwrap_or_default();
+        let kind = match options.bind {
+            Some(recursive) => Kind::Bind { source: bundle.join(source), recursive },
+            None if options.remount => Kind::Remount,
+            None if fstype == "cgroup" || fstype == "cgroup2" => Kind::Cgroup,
+            None => Kind::Fs { fstype, source: source.to_string_lossy().into_owned() },
+        };
+        let mount = Self { index, destination: clean(mount.destination()), kind, options };
+        mount.check().with_context(|| format!("mounts[{index}]"))?;
+        Ok(mount)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { destination, kind, options, .. } = self;
+        ensure!(
+            destination != Path::new("/"),
+            "destination: a mount on / would replace the root file system"
+        );
+        match kind {
+            Kind::Bind { source, .. } => {
+                ensure!(!source.as_os_str().is_empty(), "source: required for a bind mount");
+                if let Some(word) = options.data.first() {
+                    bail!(
+                        "options: bind mounts cannot have any filesystem-specific options \
+                        applied: {word:?}"
+                    );
+                }
+            }
+            Kind::Fs { fstype, .. } => ensure!(!fstype.is_empty(), "type: required"),
+            Kind::Cgroup | Kind::Remount => {}
+        }
+        let tmpfs = matches!(kind, Kind::Fs { fstype, .. } if fstype == "tmpfs");
+        ensure!(tmpfs || !options.copy_up, "options: \"tmpcopyup\" is for tmpfs only");
+        self.check_proc()
+    }
+
+    /// Only procfs may cover `/proc`, and only known files of it may be replaced (BXM-06).
+    fn check_proc(&self) -> Result<()> {
+        let Ok(below) = self.destination.strip_prefix("/proc") else { return Ok(()) };
+        let allowed = match &self.kind {
+            Kind::Remount => true,
+            // Whether the source of a bind is procfs is known once it is open.
+            Kind::Bind { .. } if below.as_os_str().is_empty() => true,
+            Kind::Bind { .. } => PROC_FILES.iter().any(|file| below == Path::new(file)),
+            Kind::Fs { fstype, .. } => fstype == "proc" && below.as_os_str().is_empty(),
+            Kind::Cgroup => false,
+        };
+        ensure!(
+            allowed,
+            "destination: {} cannot be mounted because it is inside /proc",
+            self.destination.display()
+        );
+        Ok(())
+    }
+
+    /// The mount is `/dev` itself, taken from the host (BXM-12).
+    #[must_use]
+    pub fn is_bound_dev(&self) -> bool {
+        self.destination == Path::new("/dev") && matches!(self.kind, Kind::Bind { .. })
+    }
+
+    /// The destination may only be a plain directory: CVE-2019-19921, CVE-2023-27561.
+    fn wants_plain_destination(&self) -> bool {
+        matches!(&self.kind, Kind::Fs { fstype, .. } if fstype == "proc" || fstype == "sysfs")
+    }
+
+    /// Adds what every error of this mount says first.
+    pub fn context<T>(&self, result: Result<T>) -> Result<T> {
+        result.with_context(|| format!("mounts[{}]: {self}", self.index))
+    }
+
+    /// Attaches the mount below `root`.
+    ///
+    /// # Errors
+    /// Those of resolving the destination, making the mount, and attaching it.
+    pub fn attach(&self, root: &Root) -> Result<()> {
+        match &self.kind {
+            Kind::Bind { source, recursive } => self.attach_bind(root, source, *recursive),
+            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source),
+            Kind::Remount => self.remount(root),
+            Kind::Cgroup => bail!("the caller attaches it"),
+        }
+    }
+
+    fn attach_bind(&self, root: &Root, source: &Path, recursive: bool) -> Result<()> {
+        let from = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .with_context(|| format!("open {}", source.display()))?;
+        self.check_bound_proc(&from)?;
+        let directory = is_directory(&from)?;
+        let mount = mount::open_tree_clone(from.as_fd(), c"", recursive)
+            .with_context(|| format!("open_tree {}", source.display()))?;
+        drop(from);
+        if let Some(attributes) = self.options.for_bind() {
+            set_bind_attributes(&mount, attributes, &self.options)?;
+        }
+        let (target, _) = self.open_destination(root, directory)?;
+        self.finish(&mount, &target)
+    }
+
+    fn check_bound_proc(&self, source: &OwnedFd) -> Result<()> {
+        use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+        if self.destination == Path::new("/proc") {
+            let procfs = fstatfs(source)?.filesystem_type() == PROC_SUPER_MAGIC;
+            ensure!(procfs, "only a proc file system can be mounted on /proc");
+        }
+        Ok(())
+    }
+
+    fn attach_fs(&self, root: &Root, fstype: &str, source: &str) -> Result<()> {
+        let (target, made) = self.open_destination(root, true)?;
+        let mut data = self.options.data.clone();
+        if fstype == "tmpfs" && !made {
+            // A tmpfs over /tmp keeps its sticky bit (BXM-09); a mode of the config comes later
+            // and wins.
+            data.insert(0, format!("mode={:04o}", fstat(&target)?.st_mode & 0o7777));
+        }
+        let late = self.read_only_later();
+        let attributes =
+            if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
+        let superblock = self.options.superblock.iter().copied();
+        let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
+        let mount = new_fs(fstype, source, flags, &data, attributes)?;
+        if self.options.copy_up {
+            copy_up::copy(target.as_fd(), mount.as_fd())
+                .context("copy what is at the destination")?;
+        }
+        self.finish(&mount, &target)
+    }
+
+    /// Things are still to be made in it: mount points of later mounts, devices.
+    fn read_only_later(&self) -> bool {
+        let tmpfs = matches!(&self.kind, Kind::Fs { fstype, .. } if fstype == "tmpfs");
+        self.options.read_only() && (tmpfs || self.destination == Path::new("/dev"))
+    }
+
+    /// Makes read-only what had to stay writable for a while (BXM-11).
+    ///
+    /// # Errors
+    /// Those of resolving the destination and mount_setattr(2).
+    pub fn finish_read_only(&self, root: &Root) -> Result<()> {
+        if !self.read_only_later() {
+            return Ok(());
+        }
+        let found = root.open(&self.destination, OFlag::O_PATH)?;
+        let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+        mount::mount_setattr(found.as_fd(), attributes, false).context("make it read-only")
+    }
+
+    fn remount(&self, root: &Root) -> Result<()> {
+        let found = root.open(&self.destination, OFlag::O_PATH)?;
+        if let Some(attributes) = self.options.for_bind() {
+            set_bind_attributes(&found, attributes, &self.options)?;
+        }
+        self.finish_attributes(&found)
+    }
+
+    /// Moves the finished mount to its place and changes what may be changed only there.
+    pub(super) fn finish(&self, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
+        let recursive = self.options.recursive;
+        if recursive != Attributes::default() {
+            mount::mount_setattr(mount.as_fd(), recursive, true).context("set it recursively")?;
+        }
+        mount::move_mount(mount.as_fd(), target.as_fd()).context("attach it")?;
+        propagate(mount, &self.options.propagation)
+    }
+
+    fn finish_attributes(&self, mount: &OwnedFd) -> Result<()> {
+        let recursive = self.options.recursive;
+        if recursive != Attributes::default() {
+            mount::mount_setattr(mount.as_fd(), recursive, true).context("set it recursively")?;
+        }
+        propagate(mount, &self.options.propagation)
+    }
+
+    /// Opens the destination, which is made if it is missing: a directory for a directory, an
+    /// empty file for anything else. Says whether it was made.
+    pub fn open_destination(&self, root: &Root, directory: bool) -> Result<(OwnedFd, bool)> {
+        let missing = if directory { Missing::MakeDirectory } else { Missing::MakeFile };
+        let target = if self.wants_plain_destination() {
+            root.open_plain_or_make(&self.destination)
+        } else {
+            root.open_or_make(&self.destination, missing)
+        };
+        let (target, made) = match target {
+            Err(Errno::ELOOP) if self.wants_plain_destination() => {
+                bail!("the destination must not be a link")
+            }
+            other => other.context("open the destination")?,
+        };
+        match (directory, is_directory(&target)?) {
+            (true, false) => bail!("not a directory: the destination, but the source is one"),
+            (false, true) => bail!("is a directory: the destination, but the source is none"),
+            _ => Ok((target, made)),
+        }
+    }
+}
+
+/// The path as the container sees it: from its root, with `.` and `..` taken out.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+fn is_directory(fd: &OwnedFd) -> Result<bool> {
+    let mode = fstat(fd).context("stat")?.st_mode;
+    Ok(SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
+}
+
+/// Sets what the words ask for and clears the rest; in a user namespace the kernel may have
+/// locked some of what is cleared (mount_namespaces(7)), and then only what a word names is.
+fn set_bind_attributes(mount: &OwnedFd, attributes: Attributes, options: &Options) -> Result<()> {
+    match mount::mount_setattr(mount.as_fd(), attributes, false) {
+        Err(Errno::EPERM) => {
+            match mount::mount_setattr(mount.as_fd(), options.for_locked_bind(), false) {
+                Err(Errno::EPERM) => bail!("cannot clear locked flags: operation not permitted"),
+                other => other.context("mount_setattr"),
+            }
+        }
+        other => other.context("mount_setattr"),
+    }
+}
+
+/// Applies changes of propagation, in order (MNT-19).
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub(super) fn propagate(mount: &OwnedFd, changes: &[Propagation]) -> Result<()> {
+    for change in changes {
+        let attributes = Attributes { propagation: change.kind, ..Attributes::default() };
+        mount::mount_setattr(mount.as_fd(), attributes, change.recursive)
+            .context("change its propagation")?;
+    }
+    Ok(())
+}
+
+/// Makes a file system and a detached mount of it with `attributes`.
+///
+/// # Errors
+/// Those of fsopen(2), fsconfig(2) and fsmount(2), with the parameter that was refused.
+pub(super) fn new_fs<'a>(
+    fstype: &str,
+    source: &str,
+    flags: impl IntoIterator<Item = &'a str>,
+    data: &[String],
+    attributes: u64,
+) -> Result<OwnedFd> {
+    let string = |text: &str| CString::new(text).context("a NUL byte");
+    let fs = mount::fsopen(&string(fstype)?).with_context(|| format!("fsopen {fstype}"))?;
+    let set = |key: &str, value: Option<&str>| -> Result<()> {
+        let key = string(key)?;
+        match value {
+            Some(value) => mount::fsconfig_string(fs.as_fd(), &key, &string(value)?)?,
+            None => mount::fsconfig_flag(fs.as_fd(), &key)?,
+        }
+        Ok(())
+    };
+    if !source.is_empty() {
+        set("source", Some(source)).with_context(|| format!("source {source:?}"))?;
+    }
+    for word in flags {
+        set(word, None).with_context(|| format!("option {word:?}"))?;
+    }
+    // A word may itself be a list: the data of mount(2) is separated by commas.
+    for word in data.iter().flat_map(|word| word.split(',')).filter(|word| !word.is_empty()) {
+        match word.split_once('=') {
+            Some((key, value)) => set(key, Some(value)),
+            None => set(word, None),
+        }
+        .with_context(|| format!("option {word:?}"))?;
+    }
+    mount::fsconfig_create(fs.as_fd()).with_context(|| format!("make the {fstype}"))?;
+    mount::fsmount(fs.as_fd(), attributes).context("fsmount")
+}
+
+/// Returns a detached copy of the mount at a path of the host.
+///
+/// # Errors
+/// Those of open_tree(2).
+pub(super) fn clone_host_path(path: &Path) -> Result<OwnedFd> {
+    let file = CString::new(path.as_os_str().as_encoded_bytes()).context("a NUL byte")?;
+    mount::open_tree_clone(AT_FDCWD, &file, false)
+        .with_context(|| format!("open_tree {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn mount(value: Value) -> Result<Mount> {
+        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), Path::new("/bundle"))
+    }
+
+    #[test]
+    fn kinds_and_paths() {
+        let bind = |source: &str, recursive| Kind::Bind { source: source.into(), recursive };
+        let fs = |fstype: &str| Kind::Fs { fstype: fstype.into(), source: "s".into() };
+        for (value, destination, kind) in [
+            (json!({"destination": "a", "type": "tmpfs", "source": "s"}), "/a", fs("tmpfs")),
+            (json!({"destination": "/../a/./b/..", "type": "x", "source": "s"}), "/a", fs("x")),
+            (
+                json!({"destination": "/a", "source": "data", "options": ["bind"]}),
+                "/a",
+                bind("/bundle/data", false),
+            ),
+            (
+                json!({"destination": "/a", "type": "z", "source": "/d", "options": ["rbind"]}),
+                "/a",
+                bind("/d", true),
+            ),
+            (json!({"destination": "/a", "options": ["remount", "ro"]}), "/a", Kind::Remount),
+            (
+                json!({"destination": "/sys/fs/cgroup", "type": "cgroup"}),
+                "/sys/fs/cgroup",
+                Kind::Cgroup,
+            ),
+            (
+                json!({"destination": "/proc/meminfo", "source": "/m", "options": ["bind"]}),
+                "/proc/meminfo",
+                bind("/m", false),
+            ),
+        ] {
+            let got = mount(value.clone()).unwrap();
+            assert_eq!(got.destination, Path::new(destination), "{value}");
+            assert_eq!(got.kind, kind, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (value, want) in [
+            (json!({"destination": "/", "type": "tmpfs"}), "a mount on /"),
+            (json!({"destination": "/a/..", "type": "tmpfs"}), "a mount on /"),
+            (json!({"destination": "/a"}), "type: required"),
+            (
+                json!({"destination": "/a", "source": "/b", "options": ["bind", "mode=1"]}),
+                "bind mounts cannot have any filesystem-specific options applied: \"mode=1\"",
+            ),
+            (json!({"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}), "tmpfs only"),
+            (json!({"destination": "/proc", "type": "tmpfs"}), "inside /proc"),
+            (
+                json!({"destination": "/proc/self", "source": "/x", "options": ["bind"]}),
+                "inside /proc",
+            ),
+        ] {
+            let error = format!("{:#}", mount(value.clone()).unwrap_err());
+            assert!(error.starts_with("mounts[3]: ") && error.contains(want), "{value}: {error}");
+        }
+    }
+}

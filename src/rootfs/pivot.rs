@@ -1,0 +1,201 @@
+//! Changing the root: pivot_root(2), or moving the root where that cannot be.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, chroot, fchdir, pivot_root};
+
+use crate::resolve::Root;
+use crate::sys;
+use crate::sys::mount::Attributes;
+use crate::sys::stat::mount_id;
+
+const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// Sets the propagation of every mount of the new namespace, so that what init mounts does not
+/// reach the host.
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub(super) fn isolate(propagation: u64) -> Result<()> {
+    let root = open("/", DIRECTORY, Mode::empty()).context("open /")?;
+    let attributes = Attributes { propagation, ..Attributes::default() };
+    sys::mount::mount_setattr(root.as_fd(), attributes, true).context("change propagation of /")
+}
+
+/// Mounts the root file system on itself and returns the mount.
+///
+/// It is a slave of the mount it was made from: host mounts below it reach the container, and
+/// none of the container's reach the host.
+///
+/// # Errors
+/// Those of open_tree(2), mount_setattr(2) and move_mount(2).
+pub(super) fn attach_root(path: &Path) -> Result<Root> {
+    let here = open(path, DIRECTORY, Mode::empty());
+    let here = here.with_context(|| format!("open {}", path.display()))?;
+    let tree = sys::mount::open_tree_clone(here.as_fd(), c"", true);
+    let tree = tree.with_context(|| format!("open_tree {}", path.display()))?;
+    let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
+    sys::mount::mount_setattr(tree.as_fd(), attributes, true).context("make it a slave")?;
+    sys::mount::move_mount(tree.as_fd(), here.as_fd()).context("attach it")?;
+    Ok(Root::new(tree))
+}
+
+/// Makes the mount that holds `path` private: pivot_root(2) wants the parent of the new root not
+/// to be shared, and attaching the root below a shared mount would show it on the host.
+///
+/// # Errors
+/// When that mount cannot be found or changed.
+pub(super) fn make_parent_private(path: &Path) -> Result<()> {
+    let here = open(path, DIRECTORY, Mode::empty()).context("open the root file system")?;
+    let wanted = mount_id(here.as_fd()).context("look for the mount of the root file system")?;
+    let table = fs::read_to_string("/proc/self/mountinfo").context("read the mount table")?;
+    let line = table
+        .lines()
+        .find(|line| line.split(' ').next().and_then(|id| id.parse().ok()) == Some(wanted));
+    let Some(point) = line.and_then(|line| line.split(' ').nth(4)) else {
+        bail!("the mount of the root file system is not in the mount table")
+    };
+    let point =
+        open(&*unescape(point), DIRECTORY, Mode::empty()).context("open its parent mount")?;
+    if mount_id(point.as_fd())? != wanted {
+        bail!("the mount of the root file system is covered by another");
+    }
+    let attributes = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
+    sys::mount::mount_setattr(point.as_fd(), attributes, false)
+        .context("make the parent mount private")
+}
+
+/// mountinfo writes blanks and backslashes as `\` and three octal digits (proc_pid_mountinfo(5)).
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
+                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
+            }
+            _ => None,
+        };
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { tail.get(3..).unwrap_or_default() } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Makes `root` the root of this mount namespace and takes the host's mounts away.
+///
+/// pivot_root(".", ".") puts the old root on top of the new one, so it needs no directory in the
+/// image to go to. If mounts of the host are `shared` with it, they are made slaves before they
+/// are taken away, so that nothing is unmounted on the host; else [`isolate`] has done so.
+///
+/// # Errors
+/// Those of pivot_root(2) and umount2(2).
+pub(super) fn pivot(root: &Root, shared: bool) -> Result<()> {
+    let old = open("/", DIRECTORY, Mode::empty()).context("open /")?;
+    fchdir(root.as_fd()).context("enter the root file system")?;
+    match pivot_root(".", ".") {
+        Err(Errno::EINVAL) => {
+            bail!("pivot_root: invalid argument (on a ramdisk, --no-pivot is needed)")
+        }
+        other => other.context("pivot_root")?,
+    }
+    if shared {
+        let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
+        sys::mount::mount_setattr(old.as_fd(), attributes, true)
+            .context("make the old root a slave")?;
+    }
+    // Which of the two is the current directory now, the kernel does not promise.
+    fchdir(&old).context("enter the old root")?;
+    drop(old);
+    umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")?;
+    chdir("/").context("enter the new root")
+}
+
+/// Moves `root` over the host's root and changes to it, for a host on a ramdisk, which cannot be
+/// pivoted away from (`--no-pivot`).
+///
+/// The host's mounts stay below. Its procfs and sysfs would let a process of the container mount
+/// its own ones without the masks (the kernel asks whether one is fully visible), so they are
+/// unmounted first, or covered where they are locked.
+///
+/// # Errors
+/// Those of umount2(2), mount(2) and chroot(2).
+pub(super) fn move_root(root: &Root, path: &Path) -> Result<()> {
+    let table = fs::read_to_string("/proc/self/mountinfo").context("read the mount table")?;
+    for line in table.lines() {
+        let (Some(point), Some((_, tail))) = (line.split(' ').nth(4), line.split_once(" - "))
+        else {
+            continue;
+        };
+        let point = unescape(point);
+        let kernel = matches!(tail.split(' ').next(), Some("proc" | "sysfs"));
+        if !kernel || Path::new(&point).starts_with(path) {
+            continue;
+        }
+        let private = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+        // A mount below one that is already gone is gone as well.
+        let _ = mount(None::<&str>, &*point, None::<&str>, private, None::<&str>);
+        match umount2(&*point, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(Errno::EINVAL | Errno::EPERM) => cover(&point)?,
+            Err(errno) => return Err(errno).with_context(|| format!("unmount {point}")),
+        }
+    }
+    fchdir(root.as_fd()).context("enter the root file system")?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .context("move the root file system to /")?;
+    chroot(".").context("change the root")?;
+    chdir("/").context("enter the new root")
+}
+
+fn cover(point: &str) -> Result<()> {
+    match mount(Some("tmpfs"), point, Some("tmpfs"), MsFlags::empty(), None::<&str>) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno).with_context(|| format!("cover {point}")),
+    }
+}
+
+/// Changes the root without a mount namespace of the container's own.
+///
+/// # Errors
+/// Those of chroot(2).
+pub(super) fn change_root(root: &Root) -> Result<()> {
+    fchdir(root.as_fd()).context("enter the root file system")?;
+    chroot(".").context("change the root")?;
+    chdir("/").context("enter the new root")
+}
+
+/// Gives a mount that is attached nowhere a place below the old root, so that it goes away with
+/// it: taking it away by itself would cost the kernel's wait for all readers of the mount table
+/// once more. Where there is no such place, that is what happens.
+pub(super) fn bury(mount: OwnedFd, place: &Path) {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    if let Ok(place) = open(place, flags, Mode::empty()) {
+        let _ = sys::mount::move_mount(mount.as_fd(), place.as_fd());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn paths_of_the_mount_table() {
+        for (text, want) in [
+            ("/a", "/a"),
+            ("/a\\040b", "/a b"),
+            ("/a\\134b\\011", "/a\\b\t"),
+            ("\\04", "\\04"),
+            ("\\999", "\\999"),
+        ] {
+            assert_eq!(unescape(text), want, "{text}");
+        }
+    }
+}

@@ -3,11 +3,16 @@
 //! `docs/architecture.md` says which module holds what and who may use whom.
 
 pub mod cgroups;
+pub mod cli;
+pub mod container;
 pub mod error;
+pub mod handshake;
 pub mod hooks;
 pub mod host;
+pub mod init;
 pub mod log;
 pub mod namespaces;
+pub mod plan;
 pub mod process;
 pub mod procfs;
 pub mod resolve;

@@ -1,0 +1,55 @@
+//! What the runtime and the container's init tell each other.
+//!
+//! ```text
+//!   runtime                                init
+//!      |  <--------------------  NeedIdMaps  |   only with a new user namespace
+//!      |  IdMapsWritten  ----------------->  |
+//!      |  <------------------  Forked(pid)   |   only with a joined user namespace: by the
+//!      |                                     |   intermediate process, before it ends
+//!      |  Adopted  ----------------------->  |   init, which speaks from here on
+//!      |  <-------------------------  Hooks  |   mounts are made, the root changes next;
+//!      |  HooksDone  --------------------->  |   only if there are hooks to run here
+//!      |  <-------------------------  Ready  |   init is the program's user, and found it
+//!      |  Committed  --------------------->  |   limits are set and the state is saved
+//!      |                                     |   init waits at the gate
+//! ```
+//!
+//! Init may send `Failed` instead of any of its messages; it is always the last one. Whoever
+//! reads and finds the other side gone gets an error at once: init ends then, and the runtime
+//! undoes what it made.
+
+pub mod channel;
+pub mod gate;
+
+use serde::{Deserialize, Serialize};
+
+/// What init tells the runtime.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromInit {
+    /// Init stands in a new user namespace that has no ids yet.
+    NeedIdMaps,
+    /// The pid of init, as the runtime counts, and the end of the intermediate process.
+    Forked(i32),
+    /// Prestart and createRuntime hooks can run now.
+    Hooks,
+    /// Everything is done that can fail, except executing the program.
+    Ready {
+        /// What init passed over.
+        warnings: Vec<String>,
+    },
+    /// The error and its causes, outermost first.
+    Failed(Vec<String>),
+}
+
+/// What the runtime tells init.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromRuntime {
+    /// The answer to `NeedIdMaps`.
+    IdMapsWritten,
+    /// The answer to `Forked`: the runtime knows init, and init may begin.
+    Adopted,
+    /// The answer to `Hooks`.
+    HooksDone,
+    /// The answer to `Ready`: the container exists.
+    Committed,
+}

@@ -1,0 +1,193 @@
+//! The container's init: from its birth to the program.
+
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result, bail};
+use nix::sched::unshare;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{getpid, sethostname, setsid};
+
+use super::{FAILED, Setup, become_root, fds, report};
+use crate::handshake::channel::Channel;
+use crate::handshake::gate::Inside;
+use crate::handshake::{FromInit, FromRuntime};
+use crate::hooks::{Environment, Kind as HookKind};
+use crate::namespaces::{Case, Kind, clone_flags, net, time};
+use crate::plan::Plan;
+use crate::process::program::Program;
+use crate::process::{keyring, stdio};
+use crate::resolve::Root;
+use crate::spec::state::{State, Status};
+use crate::sys::process::{default_signals, set_domain_name};
+use crate::sys::sealed::Image;
+use crate::{error, log};
+
+/// Becomes the container's first process. Returns only if there is no program to become.
+pub(super) fn run(mut setup: Setup<'_>) -> i32 {
+    let plan = setup.plan;
+    let built = setup.build();
+    let Setup { channel, gate, joined, cgroups, procfs, .. } = setup;
+    // Nothing else that the runtime opened for init has an owner after this.
+    drop((joined, cgroups, procfs));
+    match built.and_then(|program| commit(plan, &channel, &gate).map(|()| program)) {
+        Ok(program) => {
+            drop(channel);
+            wait_and_start(plan, program, &gate)
+        }
+        Err(error) => report(&channel, &error),
+    }
+}
+
+impl Setup<'_> {
+    /// Builds the container around this process. The order is the specification's; where that
+    /// leaves it open, the comments of the steps say why they stand where they do.
+    fn build(&mut self) -> Result<Option<Program>> {
+        let plan = self.plan;
+        // A runtime that is killed takes init with it; the channel tells when it is not killed.
+        prctl::set_pdeathsig(Signal::SIGKILL).context("end with the runtime")?;
+        prctl::set_name(c"orlop:[2:INIT]").context("name the process")?;
+        drop(log::take_waiting());
+        match plan.namespaces.case() {
+            Case::Joined => self.expect(&FromRuntime::Adopted)?,
+            Case::Plain | Case::NewUser => self.cgroups.enter()?,
+        }
+        let offsets = time::open_offsets(&self.procfs, &plan.namespaces.time_offsets)?;
+        self.take_ids()?;
+        // From here on processes of other namespaces may see this one.
+        prctl::set_dumpable(false).context("hide from other processes")?;
+        self.enter_namespaces(offsets)?;
+        setsid().context("make a session")?;
+        if plan.new_keyring {
+            keyring::join(&plan.id)?;
+        }
+        umask(Mode::empty());
+        let root = plan.rootfs.prepare(plan.cgroup_view.as_ref())?;
+        self.run_hooks(&root)?;
+        let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
+        plan.rootfs.enter(&root, image, &self.place)?;
+        if plan.rootfs.has_own_dev() {
+            stdio::reopen_null(&root).context("reopen standard streams in the container")?;
+        }
+        self.set_names_and_parameters()?;
+        // Last of all, since the steps before write below /proc and /dev.
+        plan.rootfs.finish(&root)?;
+        let Some(process) = &plan.process else { return Ok(None) };
+        process.user.set_umask();
+        process.become_user(&root).map(Some)
+    }
+
+    /// Waits until the runtime has mapped the ids of a new user namespace.
+    fn take_ids(&self) -> Result<()> {
+        if self.plan.namespaces.case() != Case::NewUser {
+            return Ok(());
+        }
+        self.channel.send(&FromInit::NeedIdMaps)?;
+        self.expect(&FromRuntime::IdMapsWritten)?;
+        become_root().context("become root of the new user namespace")
+    }
+
+    /// Joins and makes the namespaces that the clone did not.
+    fn enter_namespaces(&self, offsets: Option<File>) -> Result<()> {
+        let namespaces = &self.plan.namespaces;
+        if namespaces.case() == Case::Plain {
+            // The runtime was in the joined PID namespace while it made this process.
+            self.joined.enter(|kind| kind != Kind::Pid)?;
+        }
+        let flags = namespaces.unshare_flags(self.placed_by_clone);
+        if flags != 0 {
+            unshare(clone_flags(flags)).context("make the remaining namespaces")?;
+        }
+        if flags & Kind::Time.flag() != 0 {
+            time::enter(&self.procfs, offsets, &namespaces.time_offsets)?;
+        }
+        if namespaces.is_new(Kind::Network) {
+            net::loopback_up()?;
+        }
+        Ok(())
+    }
+
+    /// Hooks that expect the host's root, first those beside the runtime, then those here.
+    fn run_hooks(&self, root: &Root) -> Result<()> {
+        let kinds = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
+        let plan = self.plan;
+        if kinds.iter().all(|kind| plan.hooks.of(*kind).is_empty()) {
+            return Ok(());
+        }
+        self.channel.send(&FromInit::Hooks)?;
+        self.expect(&FromRuntime::HooksDone)?;
+        umask(Mode::from_bits_truncate(0o022));
+        plan.rootfs.enter_directory(root)?;
+        let state = state(plan, Status::Creating);
+        plan.hooks.run(HookKind::CreateContainer, &state, Environment::Empty)
+    }
+
+    fn set_names_and_parameters(&self) -> Result<()> {
+        let plan = self.plan;
+        if let Some(name) = &plan.hostname {
+            sethostname(name).with_context(|| format!("hostname: set it to {name:?}"))?;
+        }
+        if let Some(name) = &plan.domainname {
+            set_domain_name(name).with_context(|| format!("domainname: set it to {name:?}"))?;
+        }
+        for sysctl in &plan.sysctls {
+            sysctl.write(&self.procfs).with_context(|| format!("linux.sysctl: {sysctl}"))?;
+        }
+        Ok(())
+    }
+
+    fn expect(&self, wanted: &FromRuntime) -> Result<()> {
+        expect(&self.channel, wanted)
+    }
+}
+
+fn expect(channel: &Channel<FromInit, FromRuntime>, wanted: &FromRuntime) -> Result<()> {
+    let message = channel.receive()?;
+    if message != *wanted {
+        bail!("the runtime sent {message:?} instead of {wanted:?}");
+    }
+    Ok(())
+}
+
+/// Reports success and waits for the runtime to have saved the container.
+///
+/// The channel decides from here on whether init lives: the runtime may end now.
+fn commit(plan: &Plan, channel: &Channel<FromInit, FromRuntime>, gate: &Inside) -> Result<()> {
+    use std::os::fd::AsFd;
+    let mut keep: Vec<BorrowedFd<'_>> = gate.descriptors().to_vec();
+    keep.push(channel.as_fd());
+    keep.extend(log::descriptor());
+    fds::close_others(&keep, plan.preserve_fds)?;
+    prctl::set_pdeathsig(None).context("live without the runtime")?;
+    channel.send(&FromInit::Ready { warnings: log::take_waiting() })?;
+    expect(channel, &FromRuntime::Committed)
+}
+
+/// Waits at the gate and becomes the program.
+fn wait_and_start(plan: &Plan, program: Option<Program>, gate: &Inside) -> i32 {
+    // `start` refuses a container without a program, so nobody opens its gate.
+    let (Ok(()), Some(program)) = (gate.wait(), program) else { return FAILED };
+    let state = state(plan, Status::Created);
+    let env = Environment::Program(program.env());
+    if let Err(error) = plan.hooks.run(HookKind::StartContainer, &state, env) {
+        // Without `start` there is nobody to tell.
+        let _ = gate.failed(&error::chain(&error));
+        return FAILED;
+    }
+    default_signals();
+    let unblocked = SigSet::empty().thread_set_mask();
+    if unblocked.is_err() || gate.executing().is_err() {
+        return FAILED;
+    }
+    let error = program.execute();
+    // The program's own standard error, as with runc: `start` has succeeded.
+    log::plain(&error);
+    FAILED
+}
+
+fn state(plan: &Plan, status: Status) -> String {
+    let pid = getpid().as_raw();
+    State::new(&plan.id, status, Some(pid), &plan.bundle, &plan.annotations).to_json()
+}

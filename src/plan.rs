@@ -1,0 +1,147 @@
+//! Everything that will be done for one container, flat and owned, made without side effects.
+//!
+//! Behind this point nobody looks into the document again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use oci_spec::runtime::{Linux, Spec};
+
+use crate::cgroups;
+use crate::hooks::Hooks;
+use crate::host;
+use crate::namespaces::sysctl::Sysctl;
+use crate::namespaces::{Kind, Namespaces};
+use crate::process::Process;
+use crate::rootfs::cgroup::{Hierarchy, View};
+use crate::rootfs::{Change, Rootfs};
+use crate::spec::Checked;
+
+/// What the command line says about how a container is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Move the root instead of pivoting.
+    pub no_pivot: bool,
+    /// Leave init in the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors from 3 on the program inherits.
+    pub preserve_fds: u32,
+}
+
+/// What will be done for one container.
+#[derive(Debug)]
+pub struct Plan {
+    /// The name of the container.
+    pub id: String,
+    /// The absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// The annotations of the config, for its state.
+    pub annotations: BTreeMap<String, String>,
+    /// Namespaces to make and to join.
+    pub namespaces: Namespaces,
+    /// Cgroups to make.
+    pub cgroups: cgroups::Plan,
+    /// What the container sees of cgroups, if it sees them.
+    pub cgroup_view: Option<View>,
+    /// Mounts, devices, masks.
+    pub rootfs: Rootfs,
+    /// The program; without one the container can be created and not started (STR-04).
+    pub process: Option<Process>,
+    /// The host name, if it is set.
+    pub hostname: Option<String>,
+    /// The NIS domain name, if it is set.
+    pub domainname: Option<String>,
+    /// Kernel parameters of the container's namespaces.
+    pub sysctls: Vec<Sysctl>,
+    /// Programs to run at points of its life.
+    pub hooks: Hooks,
+    /// Join a session keyring of the container's own.
+    pub new_keyring: bool,
+    /// How many descriptors from 3 on the program inherits.
+    pub preserve_fds: u32,
+}
+
+impl Plan {
+    /// Makes a plan of a checked document for this host.
+    ///
+    /// # Errors
+    /// What the document asks for and this host or the options cannot give.
+    pub fn new(
+        id: &str,
+        checked: &Checked,
+        host: &host::Cgroups,
+        options: Options,
+    ) -> Result<Self> {
+        let spec = &checked.spec;
+        let linux = spec.linux().as_ref();
+        let namespaces = Namespaces::from_spec(linux);
+        let cgroups = cgroups::Plan::new(linux, id, host)?;
+        let change = change(&namespaces, options, linux)?;
+        let rootfs = Rootfs::from_spec(
+            spec,
+            &checked.bundle,
+            &checked.rootfs,
+            change,
+            namespaces.has(Kind::User),
+        )?;
+        let process = spec.process().as_ref().map(Process::from_spec).transpose()?;
+        if let Some(process) = &process {
+            process.check(namespaces.has(Kind::User))?;
+        }
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Ok(Self {
+            id: id.to_string(),
+            bundle: checked.bundle.clone(),
+            annotations: annotations(spec),
+            sysctls: Sysctl::from_spec(linux, &namespaces)?,
+            cgroup_view: view(&cgroups, &namespaces).filter(|_| rootfs.shows_cgroups()),
+            namespaces,
+            cgroups,
+            rootfs,
+            process,
+            hostname: filled(spec.hostname()),
+            domainname: filled(spec.domainname()),
+            hooks: Hooks::from_spec(spec.hooks().as_ref()),
+            new_keyring: !options.no_new_keyring,
+            preserve_fds: options.preserve_fds,
+        })
+    }
+}
+
+fn change(namespaces: &Namespaces, options: Options, linux: Option<&Linux>) -> Result<Change> {
+    if !namespaces.has(Kind::Mount) {
+        return Ok(Change::Chroot);
+    }
+    if !options.no_pivot {
+        return Ok(Change::Pivot);
+    }
+    let word = linux.and_then(|linux| linux.rootfs_propagation().as_deref()).unwrap_or_default();
+    // The host's root stays below the container's, and its mounts would be seen as private.
+    ensure!(
+        !matches!(word, "private" | "rprivate"),
+        "linux.rootfsPropagation: {word:?} does not go with --no-pivot"
+    );
+    Ok(Change::Move)
+}
+
+fn annotations(spec: &Spec) -> BTreeMap<String, String> {
+    spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn view(cgroups: &cgroups::Plan, namespaces: &Namespaces) -> Option<View> {
+    let mut mounts = cgroups.mounts().peekable();
+    if cgroups.is_v2() {
+        let (hierarchy, _) = mounts.next()?;
+        let namespace = namespaces.has(Kind::Cgroup);
+        return Some(View::V2 { root: hierarchy.mount.clone(), namespace });
+    }
+    mounts.peek()?;
+    let hierarchies = mounts.filter(|(hierarchy, _)| !hierarchy.controllers.is_empty());
+    let hierarchies = hierarchies.map(|(hierarchy, directory)| Hierarchy {
+        name: hierarchy.mount.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        aliases: hierarchy.controllers.clone(),
+        path: directory.to_path_buf(),
+    });
+    Some(View::V1(hierarchies.collect()))
+}

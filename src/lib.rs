@@ -4,6 +4,7 @@
 
 pub mod cgroups;
 pub mod cli;
+pub mod commands;
 pub mod container;
 pub mod error;
 pub mod handshake;
@@ -19,3 +20,4 @@ pub mod resolve;
 pub mod rootfs;
 pub mod spec;
 pub mod sys;
+pub mod usage;

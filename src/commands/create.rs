@@ -1,0 +1,15 @@
+//! `create`
+
+use anyhow::{Context, Result};
+
+use super::{Global, making};
+use crate::cli::{Create, NAME};
+
+/// Creates a container and leaves it waiting for `start`.
+///
+/// # Errors
+/// Whatever goes wrong, with nothing left behind.
+pub(super) fn run(global: &Global, args: Create) -> Result<i32> {
+    making::make(global, &args.making, false).with_context(|| format!("{NAME} create failed"))?;
+    Ok(0)
+}

@@ -1,0 +1,91 @@
+//! One command, one file: from arguments to what is done and printed.
+
+mod create;
+mod delete;
+mod features;
+mod kill;
+mod list;
+mod making;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::cli::{self, Command, NAME, VERSION};
+use crate::container::Store;
+use crate::log;
+
+/// Global options, resolved.
+#[derive(Debug)]
+pub struct Global {
+    /// Where containers are kept.
+    pub store: Store,
+    /// Make cgroups through systemd.
+    pub systemd_cgroup: bool,
+}
+
+/// Runs the command and returns its exit status.
+///
+/// # Errors
+/// Whatever goes wrong; the caller prints it.
+pub fn run(options: cli::Global, command: Option<Command>) -> Result<i32> {
+    let format = match options.log_format.as_str() {
+        "" | "text" => log::Format::Text,
+        "json" => log::Format::Json,
+        other => bail!("invalid log-format: {other}"),
+    };
+    log::open(options.debug, format, options.log.as_deref())?;
+    let (store, systemd_cgroup) = (Store::new(root(options.root)?), options.systemd_cgroup);
+    let global = Global { store, systemd_cgroup };
+    match command {
+        _ if options.version => version(),
+        Some(Command::Checkpoint(_)) => bail!("checkpoint: not supported by this version"),
+        Some(Command::Create(args)) => create::run(&global, args),
+        Some(Command::Delete(args)) => delete::run(&global, &args),
+        Some(Command::Features(_)) => features::run(),
+        Some(Command::Kill(args)) => kill::run(&global, &args),
+        Some(Command::List(args)) => list::run(&global, &args),
+        Some(Command::Restore(_)) => bail!("restore: not supported by this version"),
+        Some(Command::Run(args)) => run::run(&global, args),
+        Some(Command::Spec(args)) => spec::run(&args),
+        Some(Command::Start(args)) => start::run(&global, &args),
+        Some(Command::State(args)) => state::run(&global, &args),
+        None => bail!("no command"),
+    }
+}
+
+/// dockerd takes the word after `version` and go-runc the whole (ENGINES 2).
+fn version() -> Result<i32> {
+    output(&format!("{NAME} version {VERSION}\nspec: {}\n", crate::spec::VERSION))?;
+    Ok(0)
+}
+
+/// Where containers are kept: by default on a tmpfs of the host, or of the user.
+fn root(option: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(path) = option {
+        let path = std::path::absolute(path)?;
+        if path.as_os_str() == "/" {
+            bail!("Option --root argument should not be set to /");
+        }
+        return Ok(path);
+    }
+    // Podman sets it to nothing for root, which counts as not set.
+    let of_user = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    let base = of_user.filter(|_| !nix::unistd::geteuid().is_root());
+    Ok(base.map_or(PathBuf::from("/run"), PathBuf::from).join(NAME))
+}
+
+/// Writes to standard output whole, or fails: a reader that went away is an error here.
+///
+/// # Errors
+/// Those of write(2).
+pub fn output(text: &str) -> Result<()> {
+    use anyhow::Context;
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write the output")
+}

@@ -1,0 +1,47 @@
+# Every way into this repository, for people and for CI. A target is short; what needs more is
+# a Rust program or a test.
+
+TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+PREFIX ?= /usr/local
+RUNC_VERSION ?= v1.5.2
+# Containers need root; whoever is not gets asked.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+BUILD := target/$(TARGET)
+ORLOP := $(BUILD)/release/orlop
+SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags seccomp")
+CARGO := cargo --quiet
+
+.PHONY: help build run test lint bundles bench reference install
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## Build the static executable (TARGET=x86_64-unknown-linux-musl where installed)
+	$(CARGO) build --release --target $(TARGET)
+
+bundles: ## Make the root file systems of the ready bundles
+	$(CARGO) build --target $(TARGET) --examples
+	$(BUILD)/debug/examples/bundles
+
+run: build bundles ## Run a container that says where it is
+	$(SUDO) $(ORLOP) run --bundle bundles/hello hello-$$$$
+
+test: build ## Unit, style and integration tests; RUNTIME=runc runs the last ones on runc, T=name one
+	$(CARGO) test --target $(TARGET) --lib --test layers $(T)
+	$(CARGO) build --target $(TARGET) --example probe
+	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
+
+lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed
+	cargo fmt --check
+	$(CARGO) clippy --target $(TARGET) --all-targets -- -D warnings
+	$(CARGO) test --target $(TARGET) --test layers
+	! rustup target list --installed 2>/dev/null | grep -q aarch64-unknown-linux-gnu \
+	  || $(CARGO) clippy --target aarch64-unknown-linux-gnu --all-targets -- -D warnings
+
+reference: ## Build runc, to compare with (RUNC_VERSION=)
+	GOBIN=$(CURDIR)/target/reference go install $(SECCOMP_TAG) \
+	  github.com/opencontainers/runc@$(RUNC_VERSION)
+	target/reference/runc --version
+
+install: build ## Install the executable (DESTDIR=, PREFIX=)
+	install -D -m 755 $(ORLOP) $(DESTDIR)$(PREFIX)/bin/orlop

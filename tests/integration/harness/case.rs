@@ -1,0 +1,305 @@
+//! One container for one test: its bundle, the commands on it, and its end without a trace.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+use super::process::{Background, Output};
+use super::{host, wait_until_gone};
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A bundle and the container made from it.
+pub struct Case {
+    /// The name of the container.
+    pub id: String,
+    /// A directory for whatever the test needs; goes away with it.
+    pub dir: PathBuf,
+    /// The document that becomes `config.json`.
+    pub config: Value,
+    mounts_before: Vec<String>,
+}
+
+impl Case {
+    /// A container that runs the probe with these words, in new namespaces, with the usual
+    /// mounts, and with a cgroup of its own.
+    pub fn new(words: &[&str]) -> Self {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let id = format!("t{}-{number}", std::process::id());
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&id);
+        make_rootfs(&dir.join("rootfs"));
+        let mut case = Self { config: config(&id), id, dir, mounts_before: host::mount_table() };
+        case.args(words);
+        case
+    }
+
+    /// Sets the probe's words.
+    pub fn args(&mut self, words: &[&str]) -> &mut Self {
+        let args: Vec<_> = std::iter::once("/bin/probe").chain(words.iter().copied()).collect();
+        self.set("/process/args", json!(args))
+    }
+
+    /// Sets the member at a JSON pointer, whose parent has to be there; `-` as the last part
+    /// appends to an array.
+    #[track_caller]
+    pub fn set(&mut self, pointer: &str, value: Value) -> &mut Self {
+        let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
+        match self.config.pointer_mut(parent).expect("the parent of the member") {
+            Value::Array(list) if name == "-" => list.push(value),
+            Value::Array(list) => match name.parse::<usize>().expect("an index") {
+                index if index == list.len() => list.push(value),
+                index => list[index] = value,
+            },
+            Value::Object(object) => {
+                object.insert(name.to_string(), value);
+            }
+            other => panic!("{parent} is {other}"),
+        }
+        self
+    }
+
+    /// Removes a member.
+    #[track_caller]
+    pub fn remove(&mut self, pointer: &str) -> &mut Self {
+        let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
+        let object = self.config.pointer_mut(parent).and_then(Value::as_object_mut);
+        object.expect("the parent of the member").remove(name);
+        self
+    }
+
+    /// Removes a namespace, or adds one.
+    pub fn namespace(&mut self, kind: &str, entry: Option<Value>) -> &mut Self {
+        let list = self.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        list.retain(|namespace| namespace["type"] != kind);
+        list.extend(entry);
+        self
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> String {
+        format!("/orlop-test/{}", self.id)
+    }
+
+    /// Its root file system on the host.
+    pub fn rootfs(&self) -> PathBuf {
+        self.dir.join("rootfs")
+    }
+
+    /// Where the runtime keeps its containers.
+    pub fn state_root(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// Writes `config.json`.
+    pub fn write_config(&self) {
+        let text = serde_json::to_string_pretty(&self.config).expect("a document");
+        fs::write(self.dir.join("config.json"), text).expect("write config.json");
+    }
+
+    /// The runtime with these arguments, below this test's state root.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(runtime());
+        command.arg("--root").arg(self.state_root()).args(args).current_dir(&self.dir);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the runtime to its end.
+    pub fn runtime(&self, args: &[&str]) -> Output {
+        Output::of(&mut self.command(args))
+    }
+
+    /// `run`, to the end of the container.
+    pub fn run(&self) -> Output {
+        self.run_with(&[])
+    }
+
+    /// `run` with more options.
+    pub fn run_with(&self, options: &[&str]) -> Output {
+        self.write_config();
+        let args: Vec<_> =
+            ["run"].iter().chain(options).copied().chain([self.id.as_str()]).collect();
+        self.runtime(&args)
+    }
+
+    /// `run` in the background.
+    pub fn run_in_background(&self) -> Background {
+        self.write_config();
+        Background::start(&mut self.command(&["run", &self.id]))
+    }
+
+    /// `create`. The container gets the pipes, so its output comes with that of the command.
+    pub fn create(&self) -> Output {
+        self.create_with(&[])
+    }
+
+    /// `create` with more options.
+    pub fn create_with(&self, options: &[&str]) -> Output {
+        self.write_config();
+        let args: Vec<_> =
+            ["create"].iter().chain(options).copied().chain([self.id.as_str()]).collect();
+        self.runtime(&args)
+    }
+
+    /// `create` whose pipes stay open for what the container writes later.
+    pub fn create_in_background(&self) -> Background {
+        self.write_config();
+        Background::start(&mut self.command(&["create", &self.id]))
+    }
+
+    /// `start`
+    pub fn start(&self) -> Output {
+        self.runtime(&["start", &self.id])
+    }
+
+    /// `kill`
+    pub fn kill(&self, signal: &str) -> Output {
+        self.runtime(&["kill", &self.id, signal])
+    }
+
+    /// `delete`
+    pub fn delete(&self) -> Output {
+        self.runtime(&["delete", &self.id])
+    }
+
+    /// The document that `state` prints.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        let text = self.runtime(&["state", &self.id]).ok();
+        serde_json::from_str(&text).expect("state prints JSON")
+    }
+
+    /// The status that `state` prints.
+    #[track_caller]
+    pub fn status(&self) -> String {
+        self.state()["status"].as_str().expect("a status").to_string()
+    }
+
+    /// The first process on the host.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        let pid = self.state()["pid"].as_i64().expect("a pid");
+        i32::try_from(pid).expect("a pid")
+    }
+
+    /// Waits until the first process has ended.
+    #[track_caller]
+    pub fn wait_for_end(&self) {
+        match self.pid() {
+            0 => {}
+            pid => wait_until_gone(pid),
+        }
+    }
+
+    /// Deletes the container by force and checks that nothing of it is left.
+    #[track_caller]
+    pub fn end(&self) {
+        self.runtime(&["delete", "--force", &self.id]).ok();
+        let left = self.leftovers();
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+
+    /// What is left of the container on this machine.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        let states = fs::read_dir(self.state_root()).into_iter().flatten().flatten();
+        left.extend(states.map(|entry| format!("state {}", entry.path().display())));
+        let here = self.dir.display().to_string();
+        let new = host::mount_table()
+            .into_iter()
+            .filter(|line| line.contains(&here) && !self.mounts_before.contains(line));
+        left.extend(new.map(|line| format!("mount {line}")));
+        for hierarchy in host::hierarchies() {
+            let path = hierarchy.join(self.cgroup().trim_start_matches('/'));
+            if path.exists() {
+                left.push(format!("cgroup {}", path.display()));
+            }
+        }
+        let processes = host::processes_in_cgroup(&self.cgroup());
+        left.extend(processes.into_iter().map(|pid| format!("process {pid}")));
+        left
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The test has failed already; this only cleans up, as far as it goes.
+            self.runtime(&["delete", "--force", &self.id]);
+            let detach = nix::mount::MntFlags::MNT_DETACH;
+            while nix::mount::umount2(&self.rootfs(), detach).is_ok() {}
+            let _ = fs::remove_dir_all(&self.dir);
+            return;
+        }
+        self.end();
+        fs::remove_dir_all(&self.dir).expect("remove the test's directory");
+    }
+}
+
+/// The runtime under test: `RUNTIME`, or ours as the Makefile has built it, or as cargo did.
+pub fn runtime() -> PathBuf {
+    let chosen = std::env::var_os("RUNTIME").or_else(|| std::env::var_os("ORLOP"));
+    chosen.map_or_else(|| env!("CARGO_BIN_EXE_orlop").into(), PathBuf::from)
+}
+
+fn probe() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the test");
+    let build = test.parent().and_then(Path::parent).expect("the build directory");
+    build.join("examples/probe")
+}
+
+fn make_rootfs(path: &Path) {
+    for directory in ["bin", "dev", "etc", "home", "proc", "run", "sys", "tmp", "var"] {
+        fs::create_dir_all(path.join(directory)).expect("make a directory");
+    }
+    fs::set_permissions(path.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("chmod");
+    fs::copy(probe(), path.join("bin/probe")).expect("copy the probe");
+    symlink("probe", path.join("bin/also-probe")).expect("make a link");
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n";
+    fs::write(path.join("etc/passwd"), passwd).expect("write passwd");
+}
+
+/// A document like those that engines write.
+fn config(id: &str) -> Value {
+    let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    json!({
+        "ociVersion": "1.3.0",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": [],
+            "env": ["PATH=/bin", "A=b"],
+            "cwd": "/",
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+            "noNewPrivileges": true
+        },
+        "root": {"path": "rootfs"},
+        "hostname": "box",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+             "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+             "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+             "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs",
+             "options": ["nosuid", "noexec", "nodev", "ro"]}
+        ],
+        "linux": {
+            "cgroupsPath": format!("/orlop-test/{id}"),
+            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "namespaces": [
+                {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"},
+                {"type": "mount"}
+            ],
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/sys"]
+        }
+    })
+}

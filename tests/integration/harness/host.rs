@@ -1,0 +1,86 @@
+//! What this machine has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Something that a test needs of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Every privilege of the host's root but those that sandboxes take away.
+    Root,
+    /// Hierarchies of cgroup v1.
+    CgroupV1,
+    /// Only the unified hierarchy.
+    CgroupV2,
+    /// The right to raise limits: `CAP_SYS_RESOURCE`.
+    SysResource,
+}
+
+impl Needs {
+    /// Why the machine does not have it, if it does not.
+    pub fn missing(&self) -> Option<String> {
+        let why = match self {
+            Self::Root if !nix::unistd::geteuid().is_root() => "needs root",
+            Self::CgroupV1 if is_v2() => "needs cgroup v1",
+            Self::CgroupV2 if !is_v2() => "needs cgroup v2",
+            Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
+            _ => return None,
+        };
+        Some(why.to_string())
+    }
+}
+
+/// The kind of machine, as `counts.txt` names it.
+pub fn kind() -> &'static str {
+    if is_v2() { "v2" } else { "v1" }
+}
+
+/// Only the unified hierarchy is mounted.
+pub fn is_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+fn has_sys_resource() -> bool {
+    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE)
+        .unwrap_or(false)
+}
+
+/// The directories of all hierarchies.
+pub fn hierarchies() -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    if is_v2() {
+        return vec![root.to_path_buf()];
+    }
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.join("cgroup.procs").exists()).collect()
+}
+
+/// The directory of a cgroup in the hierarchy with this controller.
+pub fn cgroup(controller: &str, path: &str) -> PathBuf {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchy = if is_v2() { root.to_path_buf() } else { root.join(controller) };
+    hierarchy.join(path.trim_start_matches('/'))
+}
+
+/// The lines of the host's mount table.
+pub fn mount_table() -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("read the mount table");
+    table.lines().map(str::to_string).collect()
+}
+
+/// The pids of processes whose cgroup contains `part`. Those that have ended do not count:
+/// whoever they were left to may take its time to reap them.
+pub fn processes_in_cgroup(part: &str) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !stat.contains(") Z ")
+        })
+        .filter(|pid: &i32| {
+            let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            cgroup.lines().any(|line| line.contains(part))
+        })
+        .collect()
+}

@@ -1,0 +1,12 @@
+//! What the tests are written with.
+
+mod case;
+pub mod host;
+mod process;
+pub mod suite;
+
+pub use case::{Case, runtime};
+pub use process::{Background, Output, wait_until_gone};
+
+/// How long anything may take before it is taken for a hang.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -1,0 +1,39 @@
+//! Integration tests: the real binary on real bundles, observed from inside by a probe and from
+//! outside. `RUNTIME=runc` runs the same cases against another runtime.
+//!
+//! Every case that cannot run says why. The numbers of cases are kept in `counts.txt`; with
+//! `CHECK_COUNTS=1` a case too few, or a skip that is not listed there, is a failure.
+
+#![allow(unreachable_pub, reason = "a test is nobody's library")]
+
+mod harness;
+
+mod bad_input;
+mod cgroups;
+mod commands;
+mod hooks;
+mod leftovers;
+mod lifecycle;
+mod namespaces;
+mod process;
+mod rootfs;
+mod security;
+
+use std::process::ExitCode;
+
+use harness::suite::{Suite, run};
+
+fn main() -> ExitCode {
+    run(&[
+        Suite { name: "bad_input", tests: bad_input::TESTS },
+        Suite { name: "cgroups", tests: cgroups::TESTS },
+        Suite { name: "commands", tests: commands::TESTS },
+        Suite { name: "hooks", tests: hooks::TESTS },
+        Suite { name: "leftovers", tests: leftovers::TESTS },
+        Suite { name: "lifecycle", tests: lifecycle::TESTS },
+        Suite { name: "namespaces", tests: namespaces::TESTS },
+        Suite { name: "process", tests: process::TESTS },
+        Suite { name: "rootfs", tests: rootfs::TESTS },
+        Suite { name: "security", tests: security::TESTS },
+    ])
+}

@@ -1,0 +1,282 @@
+//! The program inside of test containers. Each verb looks at one thing or tries one thing, and
+//! prints what it found; several verbs are separated by `--`.
+#![expect(clippy::print_stdout, reason = "that is what it is for")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, exit};
+use std::{env, thread};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod, umask};
+use serde_json::{Map, Value, json};
+
+fn main() {
+    let args: Vec<String> = env::args().skip(1).collect();
+    for words in args.split(|word| word == "--") {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let Some((verb, args)) = words.split_first() {
+            run(verb, args);
+        }
+    }
+}
+
+fn run(verb: &str, args: &[&str]) {
+    match (verb, args) {
+        ("echo", words) => println!("{}", words.join(" ")),
+        ("error", words) => eprintln!("{}", words.join(" ")),
+        ("exit", [code]) => exit(code.parse().expect("a number")),
+        ("raise", [number]) => signal_self(number.parse().expect("a number")),
+        ("wait", []) => thread::park(),
+        ("wait-for", signals) => wait_for(signals),
+        ("cat", paths) => paths.iter().for_each(|path| cat(path)),
+        ("copy-input", []) => copy_input(),
+        ("write", [path, text]) => tell(fs::write(path, text)),
+        ("append", [path, text]) => append(path, text),
+        ("make-dir", [path]) => tell(fs::create_dir(path)),
+        ("open", [path, how]) => tell(open(path, how).map(drop)),
+        ("read-link", [path]) => tell_value(fs::read_link(path).map(|p| p.display().to_string())),
+        ("list", [path]) => list(path),
+        ("stat", paths) => paths.iter().for_each(|path| stat(path)),
+        ("mknod", [path, kind, major, minor]) => make_node(path, kind, major, minor),
+        ("umask", []) => println!("{:04o}", umask(Mode::empty()).bits()),
+        ("exec", [path, args @ ..]) => println!("{}", text(&Command::new(path).args(args).exec())),
+        ("fork", [count]) => fork(count.parse().expect("a number")),
+        ("spawn", words) => spawn(words),
+        ("allocate", [mib]) => allocate(mib.parse().expect("a number")),
+        ("report", []) => println!("{:#}", report()),
+        _ => {
+            eprintln!("probe: unknown verb {verb} with {} arguments", args.len());
+            exit(99);
+        }
+    }
+}
+
+/// `ok`, or the name of the error.
+fn tell(result: std::io::Result<()>) {
+    tell_value(result.map(|()| "ok".to_string()));
+}
+
+fn tell_value(result: std::io::Result<String>) {
+    match result {
+        Ok(value) => println!("{value}"),
+        Err(error) => println!("{}", text(&error)),
+    }
+}
+
+fn text(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |n| format!("{:?}", Errno::from_raw(n)))
+}
+
+fn cat(path: &str) {
+    match fs::read(path) {
+        Ok(bytes) => std::io::stdout().write_all(&bytes).expect("write to standard output"),
+        Err(error) => println!("{}", text(&error)),
+    }
+}
+
+fn copy_input() {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).expect("copy the input");
+}
+
+fn append(path: &str, line: &str) {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    tell(file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())));
+}
+
+fn open(path: &str, how: &str) -> std::io::Result<File> {
+    OpenOptions::new().read(how.contains('r')).write(how.contains('w')).open(path)
+}
+
+fn list(path: &str) {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => return println!("{}", text(&error)),
+    };
+    let mut names: Vec<_> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    println!("{}", names.join(" "));
+}
+
+fn stat(path: &str) {
+    let meta = match fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(error) => return println!("{path} {}", text(&error)),
+    };
+    let kind = meta.file_type();
+    let what = if kind.is_symlink() {
+        format!(
+            "link {}",
+            fs::read_link(path).map(|to| to.display().to_string()).unwrap_or_default()
+        )
+    } else if kind.is_dir() {
+        "dir".to_string()
+    } else if kind.is_char_device() {
+        format!("c {}:{}", major(meta.rdev()), minor(meta.rdev()))
+    } else if kind.is_block_device() {
+        format!("b {}:{}", major(meta.rdev()), minor(meta.rdev()))
+    } else if kind.is_fifo() {
+        "fifo".to_string()
+    } else {
+        format!("file {}", meta.len())
+    };
+    println!("{path} {what} {:04o} {}:{}", meta.mode() & 0o7777, meta.uid(), meta.gid());
+}
+
+fn make_node(path: &str, kind: &str, major: &str, minor: &str) {
+    let kind = if kind == "b" { SFlag::S_IFBLK } else { SFlag::S_IFCHR };
+    let number = makedev(major.parse().expect("a number"), minor.parse().expect("a number"));
+    let made = mknod(path, kind, Mode::from_bits_truncate(0o600), number);
+    tell(made.map_err(std::io::Error::from));
+}
+
+fn signal_self(number: i32) {
+    raise(Signal::try_from(number).expect("a signal")).expect("raise a signal");
+}
+
+/// Says `ready`, waits for one of the signals, and prints its number.
+fn wait_for(signals: &[&str]) {
+    let mut set = SigSet::empty();
+    for number in signals {
+        set.add(Signal::try_from(number.parse::<i32>().expect("a number")).expect("a signal"));
+    }
+    set.thread_block().expect("block signals");
+    println!("ready");
+    println!("{}", set.wait().expect("wait for a signal") as i32);
+}
+
+/// Starts processes that wait until there are `count`, or no more can be had; prints how many.
+fn fork(count: usize) {
+    let mut children = Vec::new();
+    while children.len() < count {
+        match Command::new("/proc/self/exe").arg("wait").spawn() {
+            Ok(child) => children.push(child),
+            Err(error) => {
+                println!("{}", text(&error));
+                break;
+            }
+        }
+    }
+    println!("{}", children.len());
+    for child in &mut children {
+        child.kill().and_then(|()| child.wait()).expect("end a child");
+    }
+}
+
+/// Starts a probe that outlives this one.
+fn spawn(words: &[&str]) {
+    let child = Command::new("/proc/self/exe").args(words).process_group(0).spawn();
+    child.expect("start a process");
+}
+
+fn allocate(mib: usize) {
+    let mut memory = vec![0_u8; mib << 20];
+    for page in memory.chunks_mut(4096) {
+        page[0] = 1;
+    }
+    println!("allocated {}", memory.iter().map(|byte| usize::from(*byte)).sum::<usize>() / 256);
+}
+
+/// Everything about this process that a runtime decides.
+fn report() -> Value {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let status: Map<String, Value> = read("/proc/self/status")
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| STATUS.contains(name))
+        .map(|(name, value)| {
+            (name.to_string(), json!(value.split_whitespace().collect::<Vec<_>>().join(" ")))
+        })
+        .collect();
+    let cgroups: Vec<_> = read("/proc/self/cgroup").lines().map(str::to_string).collect();
+    let dev = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let mut dev: Vec<_> = dev.map(|entry| describe(&entry.path())).collect();
+    dev.sort_unstable();
+    let maps = ["/proc/self/uid_map", "/proc/self/gid_map"]
+        .map(|path| read(path).split_whitespace().collect::<Vec<_>>().join(" "));
+    json!({
+        "args": env::args().collect::<Vec<_>>(),
+        "cwd": env::current_dir().unwrap_or_default(),
+        "env": env::vars().collect::<BTreeMap<_, _>>(),
+        "status": status,
+        "limits": read("/proc/self/limits").lines().collect::<Vec<_>>(),
+        "oom_score_adj": read("/proc/self/oom_score_adj").trim(),
+        "umask": format!("{:04o}", umask(Mode::empty()).bits()),
+        "hostname": read("/proc/sys/kernel/hostname").trim(),
+        "domainname": read("/proc/sys/kernel/domainname").trim(),
+        "mounts": mounts(&read("/proc/self/mountinfo")),
+        "cgroups": cgroups,
+        "dev": dev,
+        "fds": descriptors(),
+        "maps": maps,
+        "pid": std::process::id(),
+    })
+}
+
+const STATUS: [&str; 15] = [
+    "Uid",
+    "Gid",
+    "Groups",
+    "NoNewPrivs",
+    "Seccomp",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "SigBlk",
+    "SigIgn",
+    "Umask",
+    "NStgid",
+    "Cpus_allowed_list",
+];
+
+/// The mounts without the numbers that differ each time, sorted by where they are.
+fn mounts(table: &str) -> Vec<String> {
+    let mut mounts: Vec<_> =
+        table.lines().map(|line| line.split(' ').skip(3).collect::<Vec<_>>().join(" ")).collect();
+    mounts.sort_by_key(|line| line.split(' ').nth(1).unwrap_or_default().to_string());
+    mounts
+}
+
+fn describe(path: &Path) -> String {
+    let name = path.display();
+    let Ok(meta) = fs::symlink_metadata(path) else { return name.to_string() };
+    match fs::read_link(path) {
+        Ok(to) => format!("{name} -> {}", to.display()),
+        Err(_) => format!(
+            "{name} {:o} {}:{} {}:{}",
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            major(meta.rdev()),
+            minor(meta.rdev())
+        ),
+    }
+}
+
+/// The open descriptors and what they are, without the one that lists them.
+fn descriptors() -> Vec<String> {
+    let links = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let mut found: Vec<_> = links
+        .filter_map(|entry| {
+            let number = entry.file_name().to_string_lossy().into_owned();
+            let target = fs::read_link(entry.path()).ok()?.display().to_string();
+            // The directory that is being read.
+            (!target.ends_with("/fd")).then(|| format!("{number} {}", generic(&target)))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// `pipe:[123]` and `pipe:[456]` are the same for a comparison.
+fn generic(target: &str) -> &str {
+    target.split_once(":[").map_or(target, |(kind, _)| kind)
+}

@@ -45,13 +45,14 @@ fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
     while let Some(path) = todo.pop() {
         if path.is_dir() {
-            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            let entries = fs::read_dir(&path).expect("read a directory");
+            todo.extend(entries.flatten().map(|entry| entry.path()));
             continue;
         }
-        let text = fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).expect("read a source");
         let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_string();
-        let below = path.strip_prefix(&root).unwrap();
-        let first = below.components().next().unwrap().as_os_str().to_string_lossy();
+        let below = path.strip_prefix(&root).expect("a path below src");
+        let first = below.components().next().expect("a path").as_os_str().to_string_lossy();
         let module = first.trim_end_matches(".rs").to_string();
         sources.push(Source { path: below.to_path_buf(), module, text });
     }
@@ -135,7 +136,7 @@ fn files_stay_small_and_have_a_subject() {
         if lines > FILE_LIMIT {
             complaints.push(format!("{}: {lines} lines", source.path.display()));
         }
-        let name = source.path.file_stem().unwrap().to_string_lossy().to_string();
+        let name = source.path.file_stem().expect("a file name").to_string_lossy().to_string();
         if EMPTY_NAMES.contains(&name.as_str()) {
             complaints.push(format!("{}: a name without a subject", source.path.display()));
         }

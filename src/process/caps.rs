@@ -73,13 +73,30 @@ impl Sets {
             caps::set(None, kind, set)
                 .with_context(|| format!("process.capabilities.{name}: set it"))?;
         }
+        self.raise_ambient()
+    }
+
+    /// One that is not permitted and inheritable as well cannot be granted, which is no error
+    /// (CAP-04, CAP-06): Buildah asks for that each time.
+    fn raise_ambient(&self) -> Result<()> {
         caps::clear(None, CapSet::Ambient).context("process.capabilities.ambient: clear it")?;
+        let mut refused = Vec::new();
         for capability in &self.ambient {
-            // It has to be permitted and inheritable; otherwise it cannot be granted, which is
-            // no error (CAP-04, CAP-06).
-            if let Err(error) = caps::raise(None, CapSet::Ambient, *capability) {
-                log::warn(format!("process.capabilities.ambient: {capability}: {error}"));
+            let possible =
+                self.permitted.contains(capability) && self.inheritable.contains(capability);
+            if !possible {
+                refused.push(capability.to_string());
+                continue;
             }
+            caps::raise(None, CapSet::Ambient, *capability)
+                .with_context(|| format!("process.capabilities.ambient: raise {capability}"))?;
+        }
+        refused.sort_unstable();
+        if !refused.is_empty() {
+            log::warn(format!(
+                "process.capabilities.ambient: left out {}: not in permitted and inheritable",
+                refused.join(", ")
+            ));
         }
         Ok(())
     }

@@ -4,13 +4,14 @@
 //! Every case that cannot run says why. The numbers of cases are kept in `counts.txt`; with
 //! `CHECK_COUNTS=1` a case too few, or a skip that is not listed there, is a failure.
 
-#![allow(unreachable_pub, reason = "a test is nobody's library")]
+#![allow(unreachable_pub, clippy::print_stdout, reason = "a test is nobody's library")]
 
 mod harness;
 
 mod bad_input;
 mod cgroups;
 mod commands;
+mod documents;
 mod hooks;
 mod leftovers;
 mod lifecycle;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
+        Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },

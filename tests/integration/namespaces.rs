@@ -61,7 +61,7 @@ fn map(container: u32, host: u32, size: u32) -> Value {
 }
 
 /// A container that waits, with a user namespace if asked for.
-fn waiting(kinds: &[&str]) -> Case {
+pub fn waiting(kinds: &[&str]) -> Case {
     let mut case = Case::new(&["wait"]);
     let list: Vec<_> = kinds.iter().map(|kind| json!({"type": kind})).collect();
     case.set("/linux/namespaces", json!(list));
@@ -74,7 +74,7 @@ fn waiting(kinds: &[&str]) -> Case {
 }
 
 /// Root of a user namespace has to be able to make mount points.
-fn give_to(case: &Case, uid: u32, gid: u32) {
+pub fn give_to(case: &Case, uid: u32, gid: u32) {
     let mut todo = vec![case.rootfs()];
     while let Some(path) = todo.pop() {
         std::os::unix::fs::lchown(&path, Some(uid), Some(gid)).expect("chown");
@@ -118,7 +118,7 @@ fn each_namespace_is_the_runtimes_if_it_is_not_listed() {
 }
 
 /// A process with new namespaces, to join them.
-fn donor(flags: &[&str]) -> Background {
+pub fn donor(flags: &[&str]) -> Background {
     let mut command = std::process::Command::new("unshare");
     command.args(flags).args(["sh", "-c", "echo $$; exec sleep 1000"]);
     command.stdin(std::process::Stdio::null());

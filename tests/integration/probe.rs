@@ -1,6 +1,6 @@
 //! The program inside of test containers. Each verb looks at one thing or tries one thing, and
 //! prints what it found; several verbs are separated by `--`.
-#![expect(clippy::print_stdout, reason = "that is what it is for")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "that is what it is for")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -170,6 +170,7 @@ fn fork(count: usize) {
 }
 
 /// Starts a probe that outlives this one.
+#[expect(clippy::zombie_processes, reason = "it is left to whoever reaps orphans")]
 fn spawn(words: &[&str]) {
     let child = Command::new("/proc/self/exe").args(words).process_group(0).spawn();
     child.expect("start a process");

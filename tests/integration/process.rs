@@ -86,7 +86,8 @@ fn home_is_looked_up_in_the_container() {
 
 fn a_strange_passwd_neither_hangs_nor_exhausts() {
     let passwd = |case: &Case| case.rootfs().join("etc/passwd");
-    let strange: [(&str, fn(&std::path::Path)); 4] = [
+    type Make = fn(&std::path::Path);
+    let strange: [(&str, Make); 4] = [
         ("huge", |path| {
             let file = fs::File::create(path).expect("make");
             file.set_len(4 << 30).expect("a sparse file");

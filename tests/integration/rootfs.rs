@@ -50,7 +50,7 @@ tests! {
 /// The line of the mount at `path`: options and propagation, type, source, options of the type.
 fn line(mounts: &Value, path: &str) -> String {
     let lines = mounts.as_array().expect("mounts").iter().filter_map(Value::as_str);
-    let found = lines.filter(|line| line.split(' ').nth(1) == Some(path)).last();
+    let found = lines.filter(|line| line.split(' ').nth(1) == Some(path)).next_back();
     found.unwrap_or_else(|| panic!("no mount at {path} in {mounts:#}")).to_string()
 }
 

@@ -21,6 +21,8 @@ pub struct Case {
     pub dir: PathBuf,
     /// The document that becomes `config.json`.
     pub config: Value,
+    /// The executable under test, or another one to compare with.
+    pub runtime: PathBuf,
     mounts_before: Vec<String>,
 }
 
@@ -32,7 +34,8 @@ impl Case {
         let id = format!("t{}-{number}", std::process::id());
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&id);
         make_rootfs(&dir.join("rootfs"));
-        let mut case = Self { config: config(&id), id, dir, mounts_before: host::mount_table() };
+        let (config, mounts_before) = (config(&id), host::mount_table());
+        let mut case = Self { id, dir, config, runtime: runtime(), mounts_before };
         case.args(words);
         case
     }
@@ -89,6 +92,12 @@ impl Case {
         self.dir.join("rootfs")
     }
 
+    /// Makes it anew, without what containers left in it.
+    pub fn make_rootfs_again(&self) {
+        fs::remove_dir_all(self.rootfs()).expect("remove the root file system");
+        make_rootfs(&self.rootfs());
+    }
+
     /// Where the runtime keeps its containers.
     pub fn state_root(&self) -> PathBuf {
         self.dir.join("state")
@@ -102,7 +111,7 @@ impl Case {
 
     /// The runtime with these arguments, below this test's state root.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(runtime());
+        let mut command = Command::new(&self.runtime);
         command.arg("--root").arg(self.state_root()).args(args).current_dir(&self.dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -164,6 +173,28 @@ impl Case {
     /// `delete`
     pub fn delete(&self) -> Output {
         self.runtime(&["delete", &self.id])
+    }
+
+    /// Runs the program to its end by `create`, `start` and `delete`, with a file for its
+    /// output, and returns that. The standard streams are then the program's own under every
+    /// runtime.
+    ///
+    /// # Errors
+    /// What the runtime wrote when it did not create or start the container.
+    pub fn observe(&self) -> Result<String, String> {
+        self.write_config();
+        let (path, complaints) = (self.dir.join("output"), self.dir.join("complaints"));
+        for words in [["create", &self.id], ["start", &self.id]] {
+            let mut command = self.command(&words);
+            command.stdout(fs::File::create(&path).expect("make a file"));
+            command.stderr(fs::File::create(&complaints).expect("make a file"));
+            if Background::wait_for(&mut command) != 0 {
+                return Err(fs::read_to_string(&complaints).expect("read a file"));
+            }
+        }
+        self.wait_for_end();
+        self.delete().ok();
+        Ok(fs::read_to_string(&path).expect("read a file"))
     }
 
     /// The document that `state` prints.

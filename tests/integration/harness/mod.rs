@@ -3,6 +3,7 @@
 mod case;
 pub mod host;
 mod process;
+pub mod reference;
 pub mod suite;
 
 pub use case::{Case, runtime};

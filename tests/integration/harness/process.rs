@@ -61,6 +61,13 @@ impl Background {
         Self { child, stdout: BufReader::new(stdout), stderr }
     }
 
+    /// Runs a command that has streams already to its end.
+    pub fn wait_for(command: &mut Command) -> i32 {
+        let mut child = command.spawn().expect("start a command");
+        wait_until_gone(i32::try_from(child.id()).expect("a pid"));
+        code(child.wait().expect("wait for a command"))
+    }
+
     /// Its process.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid")

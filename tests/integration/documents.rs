@@ -1,0 +1,212 @@
+//! Documents that engines wrote: each runs, and the program sees what it sees under runc.
+//!
+//! What a document names on the host is made first: sources of mounts, namespaces, and the
+//! programs of hooks. What this version cannot do is removed, or the document is listed with
+//! the error that it gets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Background, Case, reference};
+use crate::namespaces::{donor, give_to, waiting};
+use crate::tests;
+
+tests! {
+    every_document_of_an_engine_runs_as_under_runc needs [Root],
+}
+
+/// Documents that are refused, with the reason. All others run.
+const REFUSED: &[(&str, &str)] = &[
+    ("docker28-kitchen-sink", "linux.resources.blockIO: not supported by this version"),
+    ("docker28-tty-interactive", "process.terminal: not supported by this version"),
+    ("k8s-ctrd21-container-userns", "mounts[7]: not supported by this version"),
+];
+
+/// What differs on purpose: `docs/conformance.md` says why.
+const DIFFERENCES: [&str; 4] = [
+    // Signals that the runtime's caller ignored.
+    "/status/SigIgn",
+    // The directory that holds the hierarchies of cgroup v1 is as read-only as they are.
+    " /sys/fs/cgroup r",
+    // The name of the source of one hierarchy, in a cgroup namespace.
+    " /sys/fs/cgroup/systemd r",
+    // Its group is mapped in a user namespace.
+    "\"/dev/mqueue ",
+];
+
+fn every_document_of_an_engine_runs_as_under_runc() {
+    let runc = reference::runc();
+    let mut names: Vec<_> = fs::read_dir(directory())
+        .expect("read the documents")
+        .map(|entry| entry.expect("read the documents").path())
+        .collect();
+    names.sort_unstable();
+    let mut wrong = Vec::new();
+    for path in names {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        println!("{name}");
+        let document = Document::new(&name);
+        match REFUSED.iter().find(|(refused, _)| *refused == name) {
+            Some((_, error)) => {
+                document.case.create().fails(1, error);
+            }
+            None => wrong.extend(document.compare(runc.as_deref())),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/configs")
+}
+
+/// A document whose surroundings have been made.
+struct Document {
+    case: Case,
+    name: String,
+    /// Whose namespaces are joined.
+    _donor: Option<Background>,
+    _container: Option<Case>,
+}
+
+impl Document {
+    fn new(name: &str) -> Self {
+        let text = fs::read_to_string(directory().join(format!("{name}.json"))).expect("read");
+        let mut case = Case::new(&[]);
+        let cgroup = case.config["linux"]["cgroupsPath"].take();
+        case.config = serde_json::from_str(&text).expect("a document");
+        case.config["linux"]["cgroupsPath"] = cgroup;
+        case.config["root"]["path"] = json!("rootfs");
+        case.config["linux"].as_object_mut().expect("an object").remove("seccomp");
+        case.config["process"]["args"] = json!(["/bin/probe", "report"]);
+        if let Some(hooks) = case.config["hooks"]["prestart"].as_array_mut() {
+            hooks.iter_mut().for_each(|hook| hook["path"] = json!("/bin/true"));
+        }
+        let mut document = Self { case, name: name.to_string(), _donor: None, _container: None };
+        document.make_sources();
+        document.give_rootfs();
+        document.make_namespaces();
+        document
+    }
+
+    fn make_sources(&mut self) {
+        let dir = self.case.dir.join("host");
+        fs::create_dir(&dir).expect("make a directory");
+        let mounts = self.case.config["mounts"].as_array_mut().expect("mounts");
+        for (index, mount) in mounts.iter_mut().enumerate() {
+            let source = mount["source"].as_str().unwrap_or_default();
+            if !source.starts_with('/') || Path::new(source).exists() {
+                continue;
+            }
+            let path = dir.join(index.to_string());
+            match mount["destination"].as_str().expect("a destination") {
+                "/dev/shm" | "/v" | "/hv" => fs::create_dir(&path).expect("make a directory"),
+                destination => fs::write(&path, destination).expect("write a file"),
+            }
+            mount["source"] = json!(path);
+        }
+    }
+
+    fn make_namespaces(&mut self) {
+        let list = self.case.config["linux"]["namespaces"].as_array().expect("namespaces");
+        let joins = |kind: &str| list.iter().any(|ns| ns["type"] == kind && ns["path"].is_string());
+        let pid = if joins("user") {
+            let mut container = waiting(&["user", "pid", "mount", "ipc", "network", "uts"]);
+            for maps in ["uidMappings", "gidMappings"] {
+                container.config["linux"][maps] = self.case.config["linux"][maps].clone();
+            }
+            give_to(&container, self.first("uidMappings"), self.first("gidMappings"));
+            container.run_with(&["--detach"]).ok();
+            let pid = container.pid();
+            self._container = Some(container);
+            pid
+        } else {
+            let mut process = donor(&["--ipc", "--net", "--uts"]);
+            process.line();
+            let pid = process.pid();
+            self._donor = Some(process);
+            pid
+        };
+        let list = self.case.config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        for namespace in list.iter_mut().filter(|namespace| namespace["path"].is_string()) {
+            let file = match namespace["type"].as_str().expect("a type") {
+                "network" => "net",
+                other => other,
+            };
+            namespace["path"] = json!(format!("/proc/{pid}/ns/{file}"));
+        }
+    }
+}
+
+impl Document {
+    /// The id on the host of the first id inside.
+    fn first(&self, maps: &str) -> u32 {
+        let id = self.case.config["linux"][maps][0]["hostID"].as_u64().expect("an id");
+        u32::try_from(id).expect("an id")
+    }
+
+    fn compare(mut self, runc: Option<&Path>) -> Vec<String> {
+        let ours = self.observe();
+        let Some(runc) = runc else {
+            return ours.err().map(|error| format!("{}: {error}", self.name)).into_iter().collect();
+        };
+        self.case.runtime = runc.to_path_buf();
+        self.case.make_rootfs_again();
+        self.give_rootfs();
+        let theirs = self.observe();
+        let differences = match (ours, theirs) {
+            (Ok(ours), Ok(theirs)) => differences(&ours, &theirs),
+            (Err(error), Err(_)) if is_of_this_machine(&error) => Vec::new(),
+            (ours, theirs) => vec![format!("ours: {:?} runc: {:?}", ours.err(), theirs.err())],
+        };
+        differences.into_iter().map(|line| format!("{}: {line}", self.name)).collect()
+    }
+
+    fn give_rootfs(&self) {
+        if self.case.config["linux"]["uidMappings"].is_array() {
+            give_to(&self.case, self.first("uidMappings"), self.first("gidMappings"));
+        }
+    }
+
+    fn observe(&self) -> Result<Value, String> {
+        let list = self.case.config["linux"]["namespaces"].as_array().expect("namespaces");
+        let has_pid = list.iter().any(|namespace| namespace["type"] == "pid");
+        let text = self.case.observe()?;
+        let mut report: Value =
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{}: {text}", self.name));
+        if !has_pid {
+            report["pid"].take();
+            report["status"]["NStgid"].take();
+        }
+        Ok(report)
+    }
+}
+
+/// The error says that the machine lacks a privilege which the document asks for.
+fn is_of_this_machine(error: &str) -> bool {
+    let has = caps::has_cap(None, caps::CapSet::Permitted, caps::Capability::CAP_SYS_RESOURCE);
+    error.contains("CAP_SYS_RESOURCE: operation not permitted") && !has.unwrap_or(true)
+}
+
+/// What one report has and the other has not, line by line.
+fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
+    let (ours, theirs) = (lines("", ours), lines("", theirs));
+    let only = |sign: &str, of: &[String], other: &[String]| {
+        let is_known = |line: &String| DIFFERENCES.iter().any(|known| line.contains(known));
+        let mine = of.iter().filter(|line| !other.contains(line) && !is_known(line));
+        mine.map(|line| format!("{sign} {line}")).collect::<Vec<_>>()
+    };
+    [only("ours", &ours, &theirs), only("runc", &theirs, &ours)].concat()
+}
+
+fn lines(name: &str, value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(members) => {
+            members.iter().flat_map(|(key, value)| lines(&format!("{name}/{key}"), value)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(|value| lines(name, value)).collect(),
+        other => vec![format!("{name} {other}")],
+    }
+}

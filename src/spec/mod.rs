@@ -12,8 +12,9 @@ pub mod state;
 pub mod template;
 mod unsupported;
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -57,7 +58,9 @@ pub fn load(bundle: &Path) -> Result<Checked> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let file = match File::open(path) {
+    // A fifo is refused below, and not waited for.
+    let nonblocking = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = match nonblocking {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("JSON specification file {} not found", path.display())
         }

@@ -22,7 +22,9 @@ pub fn join_session(name: &CStr) -> nix::Result<i64> {
 /// # Errors
 /// EINVAL when the kernel's description is not `type;uid;gid;perm;name`.
 pub fn permissions(key: i64) -> nix::Result<u32> {
-    let mut text = [0u8; 256];
+    // Four short fields and the name, which is that of a container: at most 255 bytes. With too
+    // small a buffer the kernel writes nothing.
+    let mut text = [0u8; 512];
     let (buffer, size) = (text.as_mut_ptr(), text.len());
     // SAFETY: the kernel writes at most `size` bytes to the buffer, which lives longer.
     let rc = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, key, buffer, size) };

@@ -15,6 +15,7 @@ use crate::tests;
 
 tests! {
     every_document_of_an_engine_runs_as_under_runc needs [Root],
+    the_document_of_spec_runs_as_under_runc needs [Root],
 }
 
 /// Documents that are refused, with the reason. All others run.
@@ -55,6 +56,20 @@ fn every_document_of_an_engine_runs_as_under_runc() {
             None => wrong.extend(document.compare(runc.as_deref())),
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn the_document_of_spec_runs_as_under_runc() {
+    let mut case = Case::new(&[]);
+    case.runtime(&["spec"]).ok();
+    let config = fs::read(case.dir.join("config.json")).expect("read the document");
+    let cgroup = case.config["linux"]["cgroupsPath"].take();
+    case.config = serde_json::from_slice(&config).expect("a document");
+    case.config["linux"]["cgroupsPath"] = cgroup;
+    case.set("/process/terminal", json!(false));
+    case.set("/process/args", json!(["/bin/probe", "report"]));
+    let document = Document { case, name: "spec".to_string(), _donor: None, _container: None };
+    let wrong = document.compare(reference::runc().as_deref());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -4,6 +4,7 @@ mod case;
 pub mod host;
 mod process;
 pub mod reference;
+pub mod schema;
 pub mod suite;
 
 pub use case::{Case, runtime};

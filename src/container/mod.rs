@@ -23,6 +23,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::handshake::gate;
+use crate::log;
 use state::Facts;
 use status::Status;
 
@@ -120,16 +121,21 @@ impl Store {
         Container::read(container.directory.lock()?)
     }
 
-    /// As [`Store::take`], but waits for a container that is being created; one whose maker
-    /// died before it wrote anything down is removed.
+    /// As [`Store::take`], but waits for a container that is being created. One whose maker died
+    /// before it wrote anything down is removed, and so is one whose facts a loss of power has
+    /// damaged: nothing of it lives any more.
     ///
     /// # Errors
-    /// When there is no container of that name.
+    /// When there is no container of that name, or its directory cannot be read or removed.
     pub fn take_any(&self, id: &str) -> Result<Option<Container>> {
         let directory = self.open(id)?.lock()?;
         match Facts::read(directory.as_fd()) {
             Ok(facts) => Ok(Some(Container { directory, facts })),
             Err(error) if error.to_string() == texts::DOES_NOT_EXIST => {
+                directory.remove().map(|()| None)
+            }
+            Err(error) if error.is::<serde_json::Error>() => {
+                log::warn(format!("{error:#}; removed what is known of container {id}"));
                 directory.remove().map(|()| None)
             }
             Err(error) => Err(error),

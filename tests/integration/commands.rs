@@ -250,6 +250,32 @@ fn words(value: &Value) -> Vec<String> {
     list.map(|word| word.as_str().expect("a word").to_string()).collect()
 }
 
+/// A mount for each option, and a bind mount where it says what becomes of a whole tree.
+fn mount_with_every_option(case: &mut Case, options: &[String]) {
+    let source = case.dir.join("source");
+    fs::create_dir(&source).expect("make a directory");
+    fs::create_dir(case.rootfs().join("filled")).expect("make a directory");
+    for option in options {
+        let at = format!("/mnt/{option}");
+        let mount = match option.as_str() {
+            "bind" | "rbind" => {
+                json!({"destination": at, "source": source, "options": [option]})
+            }
+            "remount" => json!({"destination": "/proc", "options": ["remount", "nosuid"]}),
+            // mqueue(7) and the like take none of the words for all file systems.
+            _ => json!({"destination": at, "type": "tmpfs", "source": "t", "options": [option]}),
+        };
+        case.set("/mounts/-", mount);
+        if option.starts_with('r')
+            && !["ro", "rw", "relatime", "remount"].contains(&option.as_str())
+        {
+            let at = format!("/bind/{option}");
+            let mount = json!({"destination": at, "source": source, "options": ["rbind", option]});
+            case.set("/mounts/-", mount);
+        }
+    }
+}
+
 /// One container that uses everything that is announced, and a look at each.
 fn every_announced_feature_works() {
     let features = features();
@@ -270,26 +296,7 @@ fn every_announced_feature_works() {
         case.set(&format!("/process/capabilities/{set}"), json!(granted));
     }
     case.set("/process/noNewPrivileges", json!(false));
-    let source = case.dir.join("source");
-    fs::create_dir(&source).expect("make a directory");
-    fs::create_dir(case.rootfs().join("filled")).expect("make a directory");
-    for option in words(&features["mountOptions"]) {
-        let at = format!("/mnt/{option}");
-        let mount = match option.as_str() {
-            "bind" | "rbind" => {
-                json!({"destination": at, "source": source, "options": [option]})
-            }
-            "remount" => json!({"destination": "/proc", "options": ["remount", "nosuid"]}),
-            // mqueue(7) and the like take none of the words for all file systems.
-            _ => json!({"destination": at, "type": "tmpfs", "source": "t", "options": [option]}),
-        };
-        case.set("/mounts/-", mount);
-        if option.starts_with('r') && !["ro", "rw", "relatime", "remount"].contains(&&*option) {
-            let at = format!("/bind/{option}");
-            let mount = json!({"destination": at, "source": source, "options": ["rbind", option]});
-            case.set("/mounts/-", mount);
-        }
-    }
+    mount_with_every_option(&mut case, &words(&features["mountOptions"]));
     let log = case.dir.join("hooks.log");
     case.config["hooks"] = json!({});
     for kind in words(&features["hooks"]) {

@@ -15,6 +15,7 @@ mod documents;
 mod hooks;
 mod leftovers;
 mod lifecycle;
+mod mounts;
 mod namespaces;
 mod process;
 mod rootfs;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
+        Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },

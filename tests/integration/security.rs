@@ -1,1 +1,188 @@
-crate::tests! {}
+//! What a container must never reach: the host's files, the runtime's own program, and what the
+//! runtime has open.
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, symlink};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+use serde_json::{Value, json};
+
+use crate::harness::{Case, wait_until_gone};
+use crate::tests;
+
+tests! {
+    the_runtimes_program_cannot_be_written_through_its_process needs [Root],
+    the_runtimes_program_cannot_be_written_by_a_program_that_is_itself needs [Root],
+    a_waiting_init_has_nothing_of_the_host_open needs [Root]
+        unlike runc "keeps a socket",
+    a_working_directory_cannot_be_an_open_descriptor needs [Root],
+    a_program_cannot_be_an_open_descriptor needs [Root],
+    no_mount_of_the_host_is_left_inside needs [Root],
+    dot_dot_does_not_lead_out needs [Root],
+    the_waiting_init_is_hidden_from_others needs [Root]
+        unlike runc "is dumpable again before it waits",
+    the_inheritable_set_is_empty_unless_asked_for needs [Root],
+}
+
+/// CVE-2019-5736: whoever once held the executable can try to write to it when nobody executes
+/// it any more, as the kernel then has no objection of its own (ETXTBSY).
+fn the_runtimes_program_cannot_be_written_through_its_process() {
+    let case = Case::new(&[]);
+    case.create().ok();
+    let pid = case.pid();
+    let path = format!("/proc/{pid}/exe");
+    let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).expect("open");
+    let before = fs::read(crate::harness::runtime()).expect("read the runtime");
+    case.kill("KILL").ok();
+    wait_until_gone(pid);
+    case.delete().ok();
+    let held_path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    // Looked at and not tried, as somebody else may execute the file at this moment.
+    let read_only = access(held_path.as_str(), AccessFlags::W_OK) == Err(Errno::EROFS);
+    let file = |path: &Path| {
+        let meta = fs::metadata(path).expect("stat");
+        (meta.dev(), meta.ino())
+    };
+    let copy = file(held_path.as_ref()) != file(&crate::harness::runtime());
+    assert!(read_only || copy);
+    assert!(before == fs::read(crate::harness::runtime()).expect("read the runtime"));
+}
+
+/// The other form of it: the image's program is a link to whatever executes it.
+fn the_runtimes_program_cannot_be_written_by_a_program_that_is_itself() {
+    let mut case = Case::new(&[]);
+    symlink("/proc/self/exe", case.rootfs().join("bin/itself")).expect("make a link");
+    let script = case.rootfs().join("bin/script");
+    fs::write(&script, "#!/proc/self/exe\n").expect("write");
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("chmod");
+    for program in ["/bin/itself", "/proc/self/exe", "/bin/script"] {
+        case.set("/process/args", json!([program, "--version"]));
+        let output = case.run();
+        // It may run, as any program of the image: it is of no use.
+        assert!([0, 1, 3, 255].contains(&output.code), "{output:?}");
+    }
+    // From inside, the process that executes it is the only one that has it.
+    let mut case = Case::new(&["open", "/proc/1/exe", "rw"]);
+    case.set("/process/capabilities", json!({}));
+    assert_eq!(case.run().ok(), "ETXTBSY\n");
+}
+
+/// CVE-2024-21626 and CVE-2016-9962: no directory, no descriptor of the host.
+fn a_waiting_init_has_nothing_of_the_host_open() {
+    let case = Case::new(&["wait"]);
+    case.create().ok();
+    let pid = case.pid();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).expect("read") {
+        let path = entry.expect("read").path();
+        let number: i32 =
+            path.file_name().and_then(|n| n.to_str()).expect("a name").parse().expect("a number");
+        let target = fs::read_link(&path).expect("read a link");
+        let meta = fs::metadata(&path);
+        let directory = meta.as_ref().is_ok_and(fs::Metadata::is_dir);
+        assert!(!directory, "{number} is {}", target.display());
+        let fifo = meta.is_ok_and(|meta| meta.file_type().is_fifo());
+        assert!(number <= 2 || fifo, "{number} is {}", target.display());
+    }
+    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).expect("read a link"), Path::new("/"));
+    let file = |path: &Path| {
+        let meta = fs::metadata(path).expect("stat");
+        (meta.dev(), meta.ino())
+    };
+    for link in ["root", "cwd"] {
+        assert_eq!(file(format!("/proc/{pid}/{link}/.").as_ref()), file(&case.rootfs()));
+    }
+}
+
+fn a_working_directory_cannot_be_an_open_descriptor() {
+    for number in 0..24 {
+        for path in [format!("/proc/self/fd/{number}"), format!("/proc/self/fd/{number}/../../..")]
+        {
+            let mut case = Case::new(&["stat", "."]);
+            case.set("/process/cwd", json!(path));
+            let output = case.run();
+            assert_ne!(output.code, 0, "{path}: {output:?}");
+        }
+    }
+    // Through a link of the image as well.
+    for number in 3..12 {
+        let mut case = Case::new(&["list", "."]);
+        symlink(format!("/proc/self/fd/{number}"), case.rootfs().join("way")).expect("make a link");
+        case.set("/process/cwd", json!("/way"));
+        let output = case.run();
+        assert_ne!(output.code, 0, "{number}: {output:?}");
+    }
+}
+
+fn a_program_cannot_be_an_open_descriptor() {
+    for number in 3..16 {
+        for end in ["", "/bin/true", "/../../bin/true", "/usr/bin/true"] {
+            let mut case = Case::new(&[]);
+            case.set("/process/args", json!([format!("/proc/self/fd/{number}{end}")]));
+            let output = case.run();
+            assert_ne!(output.code, 0, "{number}{end}: {output:?}");
+        }
+    }
+}
+
+fn no_mount_of_the_host_is_left_inside() {
+    let case = Case::new(&["report"]);
+    let report: Value = serde_json::from_str(&case.run().ok()).expect("a report");
+    let mut places: Vec<_> = report["mounts"]
+        .as_array()
+        .expect("mounts")
+        .iter()
+        .filter_map(|line| line.as_str()?.split(' ').nth(1))
+        .collect();
+    places.dedup();
+    let mut wanted = vec![
+        "/",
+        "/dev",
+        "/dev/mqueue",
+        "/dev/pts",
+        "/dev/shm",
+        "/proc",
+        "/proc/acpi",
+        "/proc/bus",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/sys",
+        "/sys",
+        "/sys/firmware",
+    ];
+    // Not every kernel has all that is masked.
+    wanted.retain(|path| *path == "/dev/mqueue" || Path::new(path).exists());
+    assert_eq!(places, wanted);
+}
+
+fn dot_dot_does_not_lead_out() {
+    let case = Case::new(&["list", "/..", "--", "list", "../../../..", "--", "list", "/"]);
+    let text = case.run().ok();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], lines[2]);
+    assert_eq!(lines[1], lines[2]);
+}
+
+/// Another process of the container's user must not look into init while it is not yet the
+/// program: its `/proc` files belong to root of the host then.
+fn the_waiting_init_is_hidden_from_others() {
+    let mut case = Case::new(&["wait"]);
+    case.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    case.create().ok();
+    let owner = |name: &str| {
+        let meta = fs::symlink_metadata(format!("/proc/{}/{name}", case.pid())).expect("stat");
+        meta.uid()
+    };
+    assert_eq!([owner("environ"), owner("mem"), owner("fd")], [0; 3]);
+    case.start().ok();
+}
+
+/// CVE-2022-24769 and CVE-2022-29162.
+fn the_inheritable_set_is_empty_unless_asked_for() {
+    let case = Case::new(&["report"]);
+    let report: Value = serde_json::from_str(&case.run().ok()).expect("a report");
+    assert_eq!(report["status"]["CapInh"], json!("0000000000000000"));
+}

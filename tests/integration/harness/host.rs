@@ -12,8 +12,8 @@ pub enum Needs {
     CgroupV1,
     /// Only the unified hierarchy.
     CgroupV2,
-    /// The right to raise limits: `CAP_SYS_RESOURCE`.
-    SysResource,
+    /// strace(1), to stop the runtime at each of its system calls.
+    Strace,
 }
 
 impl Needs {
@@ -23,7 +23,7 @@ impl Needs {
             Self::Root if !nix::unistd::geteuid().is_root() => "needs root",
             Self::CgroupV1 if is_v2() => "needs cgroup v1",
             Self::CgroupV2 if !is_v2() => "needs cgroup v2",
-            Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
+            Self::Strace if !has_program("strace") => "needs strace",
             _ => return None,
         };
         Some(why.to_string())
@@ -40,9 +40,9 @@ pub fn is_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-fn has_sys_resource() -> bool {
-    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE)
-        .unwrap_or(false)
+fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).exists())
 }
 
 /// The directories of all hierarchies.

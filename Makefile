@@ -45,3 +45,7 @@ reference: ## Build runc, to compare with (RUNC_VERSION=)
 
 install: build ## Install the executable (DESTDIR=, PREFIX=)
 	install -D -m 755 $(ORLOP) $(DESTDIR)$(PREFIX)/bin/orlop
+
+bench: build ## Time runtimes against each other, warm and cold (ROUNDS= COLD= OPERATION=run)
+	$(CARGO) build --target $(TARGET) --examples
+	ORLOP=$(CURDIR)/$(ORLOP) $(BUILD)/debug/examples/bench

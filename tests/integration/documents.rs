@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::harness::compare::differences;
 use crate::harness::{Background, Case, reference};
 use crate::namespaces::{donor, give_to, waiting};
 use crate::tests;
@@ -23,18 +24,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("docker28-kitchen-sink", "linux.resources.blockIO: not supported by this version"),
     ("docker28-tty-interactive", "process.terminal: not supported by this version"),
     ("k8s-ctrd21-container-userns", "mounts[7]: not supported by this version"),
-];
-
-/// What differs on purpose: `docs/conformance.md` says why.
-const DIFFERENCES: [&str; 4] = [
-    // Signals that the runtime's caller ignored.
-    "/status/SigIgn",
-    // The directory that holds the hierarchies of cgroup v1 is as read-only as they are.
-    " /sys/fs/cgroup r",
-    // The name of the source of one hierarchy, in a cgroup namespace.
-    " /sys/fs/cgroup/systemd r",
-    // Its group is mapped in a user namespace.
-    "\"/dev/mqueue ",
 ];
 
 fn every_document_of_an_engine_runs_as_under_runc() {
@@ -172,7 +161,11 @@ impl Document {
         self.give_rootfs();
         let theirs = self.observe();
         let differences = match (ours, theirs) {
-            (Ok(ours), Ok(theirs)) => differences(&ours, &theirs),
+            (Ok(ours), Ok(theirs)) => {
+                let [ours, theirs] = differences(&ours, &theirs);
+                let ours = ours.into_iter().map(|line| format!("ours {line}"));
+                ours.chain(theirs.into_iter().map(|line| format!("runc {line}"))).collect()
+            }
             (Err(error), Err(_)) if is_of_this_machine(&error) => Vec::new(),
             (ours, theirs) => vec![format!("ours: {:?} runc: {:?}", ours.err(), theirs.err())],
         };
@@ -203,25 +196,4 @@ impl Document {
 fn is_of_this_machine(error: &str) -> bool {
     let has = caps::has_cap(None, caps::CapSet::Permitted, caps::Capability::CAP_SYS_RESOURCE);
     error.contains("CAP_SYS_RESOURCE: operation not permitted") && !has.unwrap_or(true)
-}
-
-/// What one report has and the other has not, line by line.
-fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
-    let (ours, theirs) = (lines("", ours), lines("", theirs));
-    let only = |sign: &str, of: &[String], other: &[String]| {
-        let is_known = |line: &String| DIFFERENCES.iter().any(|known| line.contains(known));
-        let mine = of.iter().filter(|line| !other.contains(line) && !is_known(line));
-        mine.map(|line| format!("{sign} {line}")).collect::<Vec<_>>()
-    };
-    [only("ours", &ours, &theirs), only("runc", &theirs, &ours)].concat()
-}
-
-fn lines(name: &str, value: &Value) -> Vec<String> {
-    match value {
-        Value::Object(members) => {
-            members.iter().flat_map(|(key, value)| lines(&format!("{name}/{key}"), value)).collect()
-        }
-        Value::Array(items) => items.iter().flat_map(|value| lines(name, value)).collect(),
-        other => vec![format!("{name} {other}")],
-    }
 }

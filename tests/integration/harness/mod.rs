@@ -1,6 +1,7 @@
 //! What the tests are written with.
 
 mod case;
+pub mod compare;
 pub mod host;
 mod process;
 pub mod reference;

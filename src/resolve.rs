@@ -67,10 +67,7 @@ impl Root {
     /// Those of openat2(2); EAGAIN when the path was renamed under us again and again.
     pub fn open(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
         match self.lookup(path, flags, ResolveFlag::empty()) {
-            Err(Errno::ENOSYS) => {
-                let found = walk(self.fd.as_fd(), path, Missing::Fail)?;
-                reopen(found, flags)
-            }
+            Err(Errno::ENOSYS) => walk(self.fd.as_fd(), path, Missing::Fail, flags),
             other => other,
         }
     }
@@ -111,13 +108,17 @@ impl Root {
     /// Those of openat2(2), mkdirat(2) and openat(2).
     pub fn open_or_make(&self, path: &Path, missing: Missing) -> nix::Result<(OwnedFd, bool)> {
         match self.lookup(path, OFlag::O_PATH, ResolveFlag::empty()) {
-            Err(Errno::ENOENT) => walk(self.fd.as_fd(), path, missing).map(|fd| (fd, true)),
-            Err(Errno::ENOSYS) => match walk(self.fd.as_fd(), path, Missing::Fail) {
-                Err(Errno::ENOENT) => walk(self.fd.as_fd(), path, missing).map(|fd| (fd, true)),
+            Err(Errno::ENOENT) => self.make(path, missing),
+            Err(Errno::ENOSYS) => match walk(self.fd.as_fd(), path, Missing::Fail, OFlag::O_PATH) {
+                Err(Errno::ENOENT) => self.make(path, missing),
                 other => other.map(|fd| (fd, false)),
             },
             other => other.map(|fd| (fd, false)),
         }
+    }
+
+    fn make(&self, path: &Path, missing: Missing) -> nix::Result<(OwnedFd, bool)> {
+        walk(self.fd.as_fd(), path, missing, OFlag::O_PATH).map(|fd| (fd, true))
     }
 
     /// As [`Root::open_or_make`] for a caller to whom it is all the same.
@@ -192,31 +193,47 @@ fn lookup(
 
 /// [`open_beneath`] without openat2.
 fn step_by_step(dir: BorrowedFd<'_>, name: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-    let mut here = openat(dir, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mount = mount_id(here.as_fd())?;
-    for component in name.components() {
+    let mut above = openat(dir, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mount = mount_id(above.as_fd())?;
+    let mut components = name.components().peekable();
+    while let Some(component) = components.next() {
         let Component::Normal(component) = component else { return Err(Errno::EXDEV) };
-        here = openat(&here, component, PEEK, Mode::empty())?;
+        let here = openat(&above, component, PEEK, Mode::empty())?;
         if kind(&fstat(&here)?) == SFlag::S_IFLNK {
             return Err(Errno::ELOOP);
         }
         if mount_id(here.as_fd())? != mount {
             return Err(Errno::EXDEV);
         }
+        if components.peek().is_none() {
+            return reopen(here, above.as_fd(), component, flags);
+        }
+        above = here;
     }
-    reopen(here, flags)
+    openat(&above, ".", flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 const PEEK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// Turns an `O_PATH` descriptor into one with `flags`, through the link that procfs has for it.
-fn reopen(found: OwnedFd, flags: OFlag) -> nix::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
+/// Opens with `flags` what `found`, an `O_PATH` descriptor, was found to be: `name` in `above`.
+///
+/// # Errors
+/// EAGAIN when something else is there by now, else those of openat(2).
+fn reopen(
+    found: OwnedFd,
+    above: BorrowedFd<'_>,
+    name: &OsStr,
+    flags: OFlag,
+) -> nix::Result<OwnedFd> {
     if flags.contains(OFlag::O_PATH) {
         return Ok(found);
     }
-    let link = format!("/proc/thread-self/fd/{}", found.as_raw_fd());
-    nix::fcntl::open(link.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty())
+    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = openat(above, name, flags, Mode::empty())?;
+    let (stat, wanted) = (fstat(&opened)?, fstat(&found)?);
+    let same = (stat.st_dev, stat.st_ino) == (wanted.st_dev, wanted.st_ino)
+        && mount_id(opened.as_fd())? == mount_id(found.as_fd())?;
+    if same { Ok(opened) } else { Err(Errno::EAGAIN) }
 }
 
 fn relative(path: &Path) -> &Path {
@@ -227,12 +244,13 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-/// Resolves `path` below `root` one component at a time, making what is missing.
+/// Resolves `path` below `root` one component at a time, making what is missing, and opens it
+/// with `flags`.
 ///
 /// # Errors
 /// ELOOP after too many links or at a magic link, ENOTDIR below a file, else those of openat(2),
 /// mkdirat(2) and readlinkat(2).
-fn walk(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> nix::Result<OwnedFd> {
+fn walk(root: BorrowedFd<'_>, path: &Path, missing: Missing, flags: OFlag) -> nix::Result<OwnedFd> {
     let mut walk = Walk { root, open: Vec::new(), links: 0 };
     let mut todo = components(path);
     while let Some(component) = todo.pop() {
@@ -242,17 +260,15 @@ fn walk(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> nix::Result<Owne
         }
         let here = walk.step(&component, todo.is_empty(), missing)?;
         let stat = fstat(&here)?;
+        let last_link = todo.is_empty() && flags.contains(OFlag::O_NOFOLLOW);
         match kind(&stat) {
-            SFlag::S_IFLNK => todo.extend(walk.follow(&here)?),
+            SFlag::S_IFLNK if !last_link => todo.extend(walk.follow(&here)?),
             SFlag::S_IFDIR => walk.open.push(here),
-            _ if todo.is_empty() => return Ok(here),
+            _ if todo.is_empty() => return reopen(here, walk.here(), &component, flags),
             _ => return Err(Errno::ENOTDIR),
         }
     }
-    match walk.open.pop() {
-        Some(found) => Ok(found),
-        None => openat(root, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()),
-    }
+    openat(walk.here(), ".", flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// The components of a path, last one first; a leading slash and `.` say nothing here.
@@ -388,7 +404,27 @@ mod tests {
             let path = Path::new(path);
             let kernel = tree.name(root.open(path, OFlag::O_PATH));
             assert_eq!(kernel, want, "openat2 {}", path.display());
-            let walked = tree.name(walk(root.as_fd(), path, Missing::Fail));
+            let walked = tree.name(walk(root.as_fd(), path, Missing::Fail, OFlag::O_PATH));
+            assert_eq!(walked, want, "walk {}", path.display());
+        }
+    }
+
+    #[test]
+    fn the_last_link_is_not_followed_if_so_asked() {
+        let tree = Tree::new("last");
+        let root = Root::new(tree.root());
+        let read = OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
+        for (path, flags, want) in [
+            ("/rel", OFlag::O_PATH | OFlag::O_NOFOLLOW, Ok("root/rel")),
+            ("/rel", read, Err(Errno::ELOOP)),
+            ("/rel/parent", read, Err(Errno::ELOOP)),
+            ("/abs/file", read, Ok("root/a/file")),
+            ("/a", read, Ok("root/a")),
+        ] {
+            let want = want.map(str::to_string);
+            let path = Path::new(path);
+            assert_eq!(tree.name(root.open(path, flags)), want, "openat2 {}", path.display());
+            let walked = tree.name(walk(root.as_fd(), path, Missing::Fail, flags));
             assert_eq!(walked, want, "walk {}", path.display());
         }
     }
@@ -425,7 +461,7 @@ mod tests {
         ] {
             let path = Path::new(path);
             assert_eq!(root.open(path, OFlag::O_PATH).map(drop), want, "{}", path.display());
-            let walked = walk(root.as_fd(), path, Missing::Fail).map(drop);
+            let walked = walk(root.as_fd(), path, Missing::Fail, OFlag::O_PATH).map(drop);
             assert_eq!(walked, want, "walk {}", path.display());
         }
     }

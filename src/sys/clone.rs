@@ -1,4 +1,4 @@
-//! Making processes: clone3(2).
+//! Making processes: clone3(2), or clone(2) where a sandbox or the kernel lacks it.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -8,6 +8,8 @@ use nix::unistd::Pid;
 /// A new time namespace for the child, Linux 5.6; nix does not name it.
 pub const CLONE_NEWTIME: u64 = 0x80;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// The bits of the exit signal among the flags of clone(2).
+const CSIGNAL: u64 = 0xff;
 
 /// On which side of the clone the caller stands.
 #[derive(Debug)]
@@ -44,10 +46,12 @@ struct CloneArgs {
 ///
 /// clone3(2), Linux 5.3; with `cgroup`, the directory of a v2 cgroup, the child is born there
 /// (`CLONE_INTO_CGROUP`, Linux 5.7). Nothing is shared, so the child goes on with its own copy
-/// of everything, as after fork(2).
+/// of everything, as after fork(2). The profiles of container engines answer clone3 with ENOSYS;
+/// then clone(2) does the same, except for the cgroup.
 ///
 /// # Errors
-/// Those of clone3(2). EACCES, EBUSY, EAGAIN and ENODEV concern the cgroup.
+/// Those of clone3(2), ENOSYS too with `cgroup`. EACCES, EBUSY, EAGAIN and ENODEV concern the
+/// cgroup.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
@@ -70,15 +74,36 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Cloned>
     // thread, so no lock of the C library can be held by somebody who does not exist in the
     // child.
     let rc = unsafe { libc::syscall(libc::SYS_clone3, args, size_of::<CloneArgs>()) };
-    match Errno::result(rc)? {
-        0 => Ok(Cloned::Child),
-        pid => {
-            let pid = i32::try_from(pid).map_err(|_| Errno::EOVERFLOW)?;
-            // SAFETY: CLONE_PIDFD made this descriptor for the caller; nobody else owns it.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Cloned::Parent { pid: Pid::from_raw(pid), pidfd })
-        }
+    match Errno::result(rc) {
+        Err(Errno::ENOSYS) if cgroup.is_none() => clone(flags),
+        other => cloned(other?, pidfd),
     }
+}
+
+/// As [`clone3`], by the older call, whose lowest eight bits are the exit signal.
+fn clone(flags: u64) -> nix::Result<Cloned> {
+    if flags & CSIGNAL != 0 {
+        return Err(Errno::ENOSYS);
+    }
+    let mut pidfd: RawFd = -1;
+    let parent = flags & c_long_bits(libc::CLONE_PARENT) != 0;
+    let signal = if parent { 0 } else { c_long_bits(libc::SIGCHLD) };
+    let flags = flags | c_long_bits(libc::CLONE_PIDFD) | signal;
+    let pidfd_at = std::ptr::from_mut(&mut pidfd);
+    // SAFETY: as in `clone3`: no stack and no CLONE_VM, a single thread; the third argument is
+    // where CLONE_PIDFD has the kernel put the descriptor (clone(2)), on every architecture.
+    let rc = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, pidfd_at, 0_usize, 0_usize) };
+    cloned(Errno::result(rc)?, pidfd)
+}
+
+fn cloned(pid: libc::c_long, pidfd: RawFd) -> nix::Result<Cloned> {
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    let pid = i32::try_from(pid).map_err(|_| Errno::EOVERFLOW)?;
+    // SAFETY: CLONE_PIDFD made this descriptor for the caller; nobody else owns it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Cloned::Parent { pid: Pid::from_raw(pid), pidfd })
 }
 
 /// Widens a flag that C declares as `int`.

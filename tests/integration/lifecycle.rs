@@ -1,10 +1,11 @@
 //! The life of a container, command by command and status by status.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::Case;
+use crate::harness::{Case, Output};
 use crate::tests;
 
 tests! {
@@ -32,6 +33,8 @@ tests! {
     a_preserved_descriptor_that_is_not_there_is_an_error needs [Root]
         unlike runc "looks at descriptors of its own",
     a_missing_interpreter_is_told_by_the_program needs [Root],
+    system_calls_that_a_sandbox_lacks_have_another_way needs [Root, Strace]
+        unlike runc "has other system calls",
 }
 
 fn run_prints_and_passes_the_exit_code_on() {
@@ -297,4 +300,19 @@ fn a_missing_interpreter_is_told_by_the_program() {
     let output = case.run();
     assert_eq!(output.code, 255, "{output:?}");
     assert!(output.stderr.contains("exec /run.sh: no such file or directory"), "{output:?}");
+}
+
+/// The profiles of container engines answer newer calls with ENOSYS.
+fn system_calls_that_a_sandbox_lacks_have_another_way() {
+    for call in ["clone3", "openat2", "close_range", "add_key"] {
+        let case = Case::new(&["echo", "hello"]);
+        case.write_config();
+        let inject = format!("inject={call}:error=ENOSYS");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]).arg(&case.runtime);
+        command.arg("--root").arg(case.state_root()).args(["run", &case.id]);
+        command.current_dir(&case.dir);
+        let output = Output::of(&mut command);
+        assert_eq!((output.code, output.stdout.as_str()), (0, "hello\n"), "{call}: {output:?}");
+    }
 }

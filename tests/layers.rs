@@ -196,3 +196,19 @@ fn only_hooks_execute_programs() {
         .collect();
     check(&complaints);
 }
+
+/// Documents name tests as `suite::test`; each has to be there.
+#[test]
+fn documents_name_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/conformance.md")).expect("read a document");
+    let mut names = 0;
+    for word in text.split('`').filter(|word| !word.contains(char::is_whitespace)) {
+        let Some((suite, test)) = word.split_once("::") else { continue };
+        let path = root.join(format!("tests/integration/{suite}.rs"));
+        let source = fs::read_to_string(&path).unwrap_or_else(|_| panic!("no suite for {word}"));
+        assert!(source.contains(&format!("\nfn {test}() {{")), "there is no test {word}");
+        names += 1;
+    }
+    assert!(names > 30, "only {names} tests are named");
+}

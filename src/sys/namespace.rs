@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 
 /// `_IO(0xb7, 3)`
-const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 
 /// Returns the `CLONE_NEW*` bit of the open namespace: `NS_GET_NSTYPE`, Linux 4.11.
 ///

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::sys::resource::Resource;
 use nix::unistd::Pid;
 
 /// Returns a pidfd of the process `pid`: pidfd_open(2), Linux 5.3.
@@ -90,13 +91,19 @@ pub fn close_inherited_on_exec() {
     }
 }
 
-/// Sets soft and hard limit of `resource` (`RLIMIT_*`) for `pid`: prlimit(2).
-pub fn prlimit(pid: Pid, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
+/// Sets soft and hard limit of `resource` for `pid`: prlimit(2).
+pub fn prlimit(pid: Pid, resource: Resource, soft: u64, hard: u64) -> nix::Result<()> {
     let new = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     let old = std::ptr::null_mut::<libc::rlimit64>();
     // SAFETY: `new` lives during the call and is copied; no old value is asked for.
     let rc = unsafe {
-        libc::syscall(libc::SYS_prlimit64, pid.as_raw(), resource, std::ptr::from_ref(&new), old)
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid.as_raw(),
+            resource as i64,
+            std::ptr::from_ref(&new),
+            old,
+        )
     };
     Errno::result(rc).map(drop)
 }

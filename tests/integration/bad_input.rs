@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use crate::harness::{Case, Output};
+use crate::harness::{Case, Output, copy_program};
 use crate::tests;
 
 tests! {
@@ -91,7 +91,7 @@ fn a_bundle_that_may_not_be_read() {
     fs::copy(case.dir.join("config.json"), bundle.join("config.json")).expect("copy");
     fs::set_permissions(&bundle, fs::Permissions::from_mode(0o700)).expect("chmod");
     let runtime = case.dir.join("runtime");
-    fs::copy(crate::harness::runtime(), &runtime).expect("copy the runtime");
+    copy_program(&crate::harness::runtime(), &runtime);
     let directory = tempfile_of(NOBODY);
     let log = directory.join("log");
     let mut command = std::process::Command::new(&runtime);

@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Background, Case, host, wait_until_gone};
+use crate::harness::{Background, Case, host, spawn, wait_until_gone};
 use crate::tests;
 
 tests! {
@@ -103,7 +103,7 @@ fn traced_create(case: &Case, options: &[&str], output: &Path) -> ExitStatus {
     command.arg("--root").arg(case.state_root()).args(["create", &case.id]);
     command.current_dir(&case.dir).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().expect("run strace")
+    spawn(&mut command).wait().expect("wait for strace")
 }
 
 /// The system calls of a `create` in their order, each with its number among those of its name:

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{Case, Output};
+use crate::harness::{Case, Output, spawn};
 use crate::tests;
 
 tests! {
@@ -69,7 +69,7 @@ fn run_copies_standard_input() {
     use std::process::Stdio;
     let case = Case::new(&["copy-input"]);
     case.write_config();
-    let mut child = case.command(&["run", &case.id]).stdin(Stdio::piped()).spawn().expect("spawn");
+    let mut child = spawn(case.command(&["run", &case.id]).stdin(Stdio::piped()));
     let text = "line\n".repeat(50_000);
     let mut stdin = child.stdin.take().expect("a pipe");
     let sent = text.clone();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::process::{Background, Output};
+use super::process::{Background, Output, copy_program};
 use super::{host, wait_until_gone};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -288,7 +288,7 @@ fn make_rootfs(path: &Path) {
         fs::create_dir_all(path.join(directory)).expect("make a directory");
     }
     fs::set_permissions(path.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("chmod");
-    fs::copy(probe(), path.join("bin/probe")).expect("copy the probe");
+    copy_program(&probe(), &path.join("bin/probe"));
     symlink("probe", path.join("bin/also-probe")).expect("make a link");
     let passwd = "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n";
     fs::write(path.join("etc/passwd"), passwd).expect("write passwd");

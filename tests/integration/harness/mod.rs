@@ -9,7 +9,7 @@ pub mod schema;
 pub mod suite;
 
 pub use case::{Case, runtime};
-pub use process::{Background, Output, wait_until_gone};
+pub use process::{Background, Output, copy_program, spawn, wait_until_gone};
 
 /// How long anything may take before it is taken for a hang.
 pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);

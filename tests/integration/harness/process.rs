@@ -1,13 +1,33 @@
 //! Running the runtime, and waiting for what it does: always for an event, never for a time.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::DEADLINE;
+
+/// A program that is open for writing cannot be executed (ETXTBSY), and a process that is being
+/// started has copies of all descriptors until it executes its own program. So nobody starts one
+/// while a program is being written.
+static PROGRAMS: RwLock<()> = RwLock::new(());
+
+/// Starts a command.
+pub fn spawn(command: &mut Command) -> Child {
+    let _guard = PROGRAMS.read().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().expect("start a command")
+}
+
+/// Copies a program that will be executed.
+pub fn copy_program(from: &Path, to: &Path) {
+    let _guard = PROGRAMS.write().unwrap_or_else(PoisonError::into_inner);
+    fs::copy(from, to).expect("copy a program");
+}
 
 /// What a command left.
 #[derive(Debug)]
@@ -55,7 +75,7 @@ pub struct Background {
 impl Background {
     /// Starts a command whose output streams are pipes.
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.spawn().expect("start a command");
+        let mut child = spawn(command);
         let stdout = child.stdout.take().expect("a pipe for standard output");
         let stderr = child.stderr.take().expect("a pipe for standard error");
         Self { child, stdout: BufReader::new(stdout), stderr }
@@ -63,7 +83,7 @@ impl Background {
 
     /// Runs a command that has streams already to its end.
     pub fn wait_for(command: &mut Command) -> i32 {
-        let mut child = command.spawn().expect("start a command");
+        let mut child = spawn(command);
         wait_until_gone(i32::try_from(child.id()).expect("a pid"));
         code(child.wait().expect("wait for a command"))
     }

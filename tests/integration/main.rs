@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod attacks;
 mod bad_input;
 mod cgroups;
 mod commands;
@@ -18,6 +19,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod races;
 mod rootfs;
 mod security;
 
@@ -27,6 +29,7 @@ use harness::suite::{Suite, run};
 
 fn main() -> ExitCode {
     run(&[
+        Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "process", tests: process::TESTS },
+        Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "security", tests: security::TESTS },
     ])

@@ -288,7 +288,12 @@ fn make_rootfs(path: &Path) {
         fs::create_dir_all(path.join(directory)).expect("make a directory");
     }
     fs::set_permissions(path.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("chmod");
-    copy_program(&probe(), &path.join("bin/probe"));
+    // One copy for all root file systems of a test: it is large.
+    let copy = path.with_extension("probe");
+    if !copy.exists() {
+        copy_program(&probe(), &copy);
+    }
+    fs::hard_link(&copy, path.join("bin/probe")).expect("link the probe");
     symlink("probe", path.join("bin/also-probe")).expect("make a link");
     let passwd = "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n";
     fs::write(path.join("etc/passwd"), passwd).expect("write passwd");

@@ -6,6 +6,7 @@ pub mod host;
 mod process;
 pub mod reference;
 pub mod schema;
+pub mod sentinel;
 pub mod suite;
 
 pub use case::{Case, runtime};

@@ -28,7 +28,7 @@ run: build bundles ## Run a container that says where it is
 
 test: build ## Unit, style and integration tests; RUNTIME=runc runs the last ones on runc, T=name one
 	$(CARGO) test --target $(TARGET) --lib --test layers $(T)
-	$(CARGO) build --target $(TARGET) --example probe
+	$(CARGO) build --target $(TARGET) --examples
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
 
 lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed

@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::copy_up;
 use super::options::{Options, Propagation};
+use super::{copy_up, fault};
 use crate::resolve::{Missing, Root};
 use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
 
@@ -34,20 +34,20 @@ const PROC_FILES: [&str; 10] = [
 
 /// One entry of `mounts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
+pub(super) struct Mount {
     /// Its place in the array, for error texts.
     index: usize,
     /// The path inside the container, absolute and without `.` and `..`.
-    pub destination: PathBuf,
+    pub(super) destination: PathBuf,
     /// What is mounted.
-    pub kind: Kind,
+    pub(super) kind: Kind,
     /// How.
-    pub options: Options,
+    pub(super) options: Options,
 }
 
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A file or directory of the host.
     Bind {
         /// Its absolute path on the host.
@@ -86,7 +86,7 @@ impl Mount {
     ///
     /// # Errors
     /// For options that contradict the kind of mount, and for places nobody may mount on.
-    pub fn from_spec(
+    pub(super) fn from_spec(
         index: usize,
         mount: &oci_spec::runtime::Mount,
         bundle: &Path,
@@ -150,25 +150,25 @@ impl Mount {
 
     /// The mount is `/dev` itself, taken from the host (BXM-12).
     #[must_use]
-    pub fn is_bound_dev(&self) -> bool {
+    pub(super) fn is_bound_dev(&self) -> bool {
         self.destination == Path::new("/dev") && matches!(self.kind, Kind::Bind { .. })
     }
 
-    /// The destination may only be a plain directory: CVE-2019-19921, CVE-2023-27561.
-    fn wants_plain_destination(&self) -> bool {
+    /// The mount is a new procfs or sysfs.
+    pub(super) fn is_of_the_kernel(&self) -> bool {
         matches!(&self.kind, Kind::Fs { fstype, .. } if fstype == "proc" || fstype == "sysfs")
     }
 
     /// Adds what every error of this mount says first.
-    pub fn context<T>(&self, result: Result<T>) -> Result<T> {
+    pub(super) fn context<T>(&self, result: Result<T>) -> Result<T> {
         result.with_context(|| format!("mounts[{}]: {self}", self.index))
     }
 
-    /// Attaches the mount below `root`.
+    /// Attaches the mount below `root` and returns it.
     ///
     /// # Errors
     /// Those of resolving the destination, making the mount, and attaching it.
-    pub fn attach(&self, root: &Root) -> Result<()> {
+    pub(super) fn attach(&self, root: &Root) -> Result<OwnedFd> {
         match &self.kind {
             Kind::Bind { source, recursive } => self.attach_bind(root, source, *recursive),
             Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source),
@@ -177,7 +177,7 @@ impl Mount {
         }
     }
 
-    fn attach_bind(&self, root: &Root, source: &Path, recursive: bool) -> Result<()> {
+    fn attach_bind(&self, root: &Root, source: &Path, recursive: bool) -> Result<OwnedFd> {
         let from = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("open {}", source.display()))?;
         self.check_bound_proc(&from)?;
@@ -185,11 +185,11 @@ impl Mount {
         let mount = mount::open_tree_clone(from.as_fd(), c"", recursive)
             .with_context(|| format!("open_tree {}", source.display()))?;
         drop(from);
-        if let Some(attributes) = self.options.for_bind() {
+        if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
             set_bind_attributes(&mount, attributes, &self.options)?;
         }
         let (target, _) = self.open_destination(root, directory)?;
-        self.finish(&mount, &target)
+        self.finish(mount, &target)
     }
 
     fn check_bound_proc(&self, source: &OwnedFd) -> Result<()> {
@@ -201,7 +201,7 @@ impl Mount {
         Ok(())
     }
 
-    fn attach_fs(&self, root: &Root, fstype: &str, source: &str) -> Result<()> {
+    fn attach_fs(&self, root: &Root, fstype: &str, source: &str) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
         let mut data = self.options.data.clone();
         if fstype == "tmpfs" && !made {
@@ -219,7 +219,7 @@ impl Mount {
             copy_up::copy(target.as_fd(), mount.as_fd())
                 .context("copy what is at the destination")?;
         }
-        self.finish(&mount, &target)
+        self.finish(mount, &target)
     }
 
     /// Things are still to be made in it: mount points of later mounts, devices.
@@ -228,56 +228,63 @@ impl Mount {
         self.options.read_only() && (tmpfs || self.destination == Path::new("/dev"))
     }
 
-    /// Makes read-only what had to stay writable for a while (BXM-11).
+    /// Makes `mount` read-only, which had to stay writable for a while (BXM-11).
     ///
     /// # Errors
-    /// Those of resolving the destination and mount_setattr(2).
-    pub fn finish_read_only(&self, root: &Root) -> Result<()> {
-        if !self.read_only_later() {
+    /// Those of mount_setattr(2).
+    pub(super) fn finish_read_only(&self, mount: &OwnedFd) -> Result<()> {
+        if !self.read_only_later() || self.skips("attributes") {
             return Ok(());
         }
-        let found = root.open(&self.destination, OFlag::O_PATH)?;
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-        mount::mount_setattr(found.as_fd(), attributes, false).context("make it read-only")
+        mount::mount_setattr(mount.as_fd(), attributes, false).context("make it read-only")
     }
 
-    fn remount(&self, root: &Root) -> Result<()> {
+    fn remount(&self, root: &Root) -> Result<OwnedFd> {
         let found = root.open(&self.destination, OFlag::O_PATH)?;
-        if let Some(attributes) = self.options.for_bind() {
+        if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
             set_bind_attributes(&found, attributes, &self.options)?;
         }
-        self.finish_attributes(&found)
+        self.set_recursively(&found)?;
+        propagate(&found, &self.options.propagation)?;
+        Ok(found)
     }
 
     /// Moves the finished mount to its place and changes what may be changed only there.
-    pub(super) fn finish(&self, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
-        let recursive = self.options.recursive;
-        if recursive != Attributes::default() {
-            mount::mount_setattr(mount.as_fd(), recursive, true).context("set it recursively")?;
+    pub(super) fn finish(&self, mount: OwnedFd, target: &OwnedFd) -> Result<OwnedFd> {
+        self.set_recursively(&mount)?;
+        if !self.skips("attach") {
+            mount::move_mount(mount.as_fd(), target.as_fd()).context("attach it")?;
         }
-        mount::move_mount(mount.as_fd(), target.as_fd()).context("attach it")?;
-        propagate(mount, &self.options.propagation)
+        propagate(&mount, &self.options.propagation)?;
+        Ok(mount)
     }
 
-    fn finish_attributes(&self, mount: &OwnedFd) -> Result<()> {
-        let recursive = self.options.recursive;
-        if recursive != Attributes::default() {
-            mount::mount_setattr(mount.as_fd(), recursive, true).context("set it recursively")?;
+    fn set_recursively(&self, mount: &OwnedFd) -> Result<()> {
+        match self.options.recursive {
+            none if none == Attributes::default() => Ok(()),
+            attributes => {
+                mount::mount_setattr(mount.as_fd(), attributes, true).context("set it recursively")
+            }
         }
-        propagate(mount, &self.options.propagation)
+    }
+
+    fn skips(&self, step: &str) -> bool {
+        fault::skips(|| format!("mounts[{}] {step}", self.index))
     }
 
     /// Opens the destination, which is made if it is missing: a directory for a directory, an
-    /// empty file for anything else. Says whether it was made.
-    pub fn open_destination(&self, root: &Root, directory: bool) -> Result<(OwnedFd, bool)> {
+    /// empty file for anything else. Says whether it was made. That of a file system of the kernel
+    /// may only be a plain directory: CVE-2019-19921, CVE-2023-27561.
+    pub(super) fn open_destination(&self, root: &Root, directory: bool) -> Result<(OwnedFd, bool)> {
         let missing = if directory { Missing::MakeDirectory } else { Missing::MakeFile };
-        let target = if self.wants_plain_destination() {
+        let target = if self.is_of_the_kernel() {
             root.open_plain_or_make(&self.destination)
         } else {
             root.open_or_make(&self.destination, missing)
         };
         let (target, made) = match target {
-            Err(Errno::ELOOP) if self.wants_plain_destination() => {
+            Err(Errno::ELOOP) if self.is_of_the_kernel() => {
                 bail!("the destination must not be a link")
             }
             other => other.context("open the destination")?,

@@ -22,6 +22,7 @@ mod process;
 mod races;
 mod rootfs;
 mod security;
+mod verification;
 
 use std::process::ExitCode;
 
@@ -43,5 +44,6 @@ fn main() -> ExitCode {
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "security", tests: security::TESTS },
+        Suite { name: "verification", tests: verification::TESTS },
     ])
 }

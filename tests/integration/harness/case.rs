@@ -122,6 +122,14 @@ impl Case {
         Output::of(&mut self.command(args))
     }
 
+    /// The runtime with these arguments, in a sandbox that lacks system calls.
+    pub fn command_without(&self, calls: &[libc::c_long], args: &[&str]) -> Command {
+        let mut command = Command::new(example("without"));
+        command.args(calls.iter().map(ToString::to_string)).arg("--").arg(&self.runtime);
+        command.arg("--root").arg(self.state_root()).args(args).current_dir(&self.dir);
+        command
+    }
+
     /// `run`, to the end of the container.
     pub fn run(&self) -> Output {
         self.run_with(&[])
@@ -277,10 +285,11 @@ pub fn runtime() -> PathBuf {
     chosen.map_or_else(|| env!("CARGO_BIN_EXE_orlop").into(), PathBuf::from)
 }
 
-fn probe() -> PathBuf {
+/// A program that was built beside the tests.
+fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     let build = test.parent().and_then(Path::parent).expect("the build directory");
-    build.join("examples/probe")
+    build.join("examples").join(name)
 }
 
 fn make_rootfs(path: &Path) {
@@ -291,7 +300,7 @@ fn make_rootfs(path: &Path) {
     // One copy for all root file systems of a test: it is large.
     let copy = path.with_extension("probe");
     if !copy.exists() {
-        copy_program(&probe(), &copy);
+        copy_program(&example("probe"), &copy);
     }
     fs::hard_link(&copy, path.join("bin/probe")).expect("link the probe");
     symlink("probe", path.join("bin/also-probe")).expect("make a link");

@@ -1,5 +1,6 @@
 //! `create`: steps 2 to 5 of the lifecycle. Whatever fails, everything is undone.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -18,10 +19,12 @@ use crate::hooks::{Environment, Kind as HookKind};
 use crate::init;
 use crate::log;
 use crate::namespaces::join::{Joined, Own, check_sysctls};
+use crate::namespaces::user::Maps;
 use crate::namespaces::{Case, Kind};
 use crate::plan::Plan;
 use crate::process::rlimits;
 use crate::procfs::Procfs;
+use crate::rootfs::Mapped;
 use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
@@ -82,6 +85,23 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     }
 }
 
+/// Prepares the mounts whose ids are mapped: see `rootfs::IdMap`.
+fn map_ids(plan: &Plan, joined: &Joined, procfs: &Procfs) -> Result<HashMap<usize, Mapped>> {
+    let mut mapped = HashMap::new();
+    for (index, map) in plan.rootfs.id_maps() {
+        let json = format!("mounts[{index}]");
+        let namespace = match (&map.own, joined.get(Kind::User)) {
+            (Some((uid, gid)), _) => {
+                Maps::new(uid.clone(), gid.clone()).namespace(procfs, &json)?
+            }
+            (None, Some(joined)) => joined.try_clone().context("copy a descriptor")?,
+            (None, None) => plan.namespaces.maps.namespace(procfs, "linux")?,
+        };
+        mapped.insert(index, plan.rootfs.map_ids(index, namespace)?);
+    }
+    Ok(mapped)
+}
+
 /// What was made so far.
 struct Attempt<'a> {
     /// With the lock; taken when the container is complete.
@@ -101,6 +121,8 @@ impl Attempt<'_> {
         let mut facts = Facts::new(plan)?;
         facts.save(self.directory()?)?;
         save_config(self.directory()?, request.config)?;
+        let procfs = Procfs::open()?;
+        let mapped = map_ids(plan, &joined, &procfs)?;
         let (made, cgroups) = plan.cgroups.make()?;
         self.made = Some(made);
         let (ours, channel) = pair("runtime", "container's init")?;
@@ -111,7 +133,8 @@ impl Attempt<'_> {
             joined,
             cgroups,
             placed_by_clone: false,
-            procfs: Procfs::open()?,
+            procfs,
+            mapped,
             image: request.image,
             place: request.store.path.join(&plan.id).join(state::STATE),
         };
@@ -194,7 +217,7 @@ impl Attempt<'_> {
         loop {
             match channel.receive_or_end()? {
                 Some(FromInit::NeedIdMaps) => {
-                    self.plan.namespaces.maps.write(procfs, self.init()?.pid)?;
+                    self.plan.namespaces.maps.write(procfs, self.init()?.pid, "linux")?;
                     channel.send(&FromRuntime::IdMapsWritten)?;
                 }
                 Some(FromInit::Forked(pid)) => {

@@ -4,6 +4,7 @@ mod fds;
 mod pid1;
 mod stage1;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -18,6 +19,7 @@ use crate::namespaces::Case;
 use crate::namespaces::join::Joined;
 use crate::plan::Plan;
 use crate::procfs::Procfs;
+use crate::rootfs::Mapped;
 use crate::sys::sealed::Image;
 
 /// Everything that the new process has from the runtime.
@@ -37,6 +39,8 @@ pub struct Setup<'a> {
     pub placed_by_clone: bool,
     /// The host's procfs.
     pub procfs: Procfs,
+    /// Mounts whose ids the runtime has mapped.
+    pub mapped: HashMap<usize, Mapped>,
     /// What this program runs from.
     pub image: Image,
     /// A file of the host that disappears with the host's mounts: see `Rootfs::enter`.

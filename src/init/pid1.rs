@@ -64,7 +64,8 @@ impl Setup<'_> {
             keyring::join(&plan.id)?;
         }
         umask(Mode::empty());
-        let tree = plan.rootfs.prepare(plan.cgroup_view.as_ref())?;
+        let mapped = std::mem::take(&mut self.mapped);
+        let tree = plan.rootfs.prepare(plan.cgroup_view.as_ref(), mapped)?;
         self.run_hooks(&tree)?;
         let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
         plan.rootfs.enter(&tree, image, &self.place)?;

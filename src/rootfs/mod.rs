@@ -8,12 +8,14 @@ mod copy_up;
 mod dev;
 mod fault;
 mod host_mount;
+mod id_map;
 mod mask;
 mod mount;
 pub mod options;
 mod pivot;
 mod verify;
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,7 @@ use crate::resolve::Root;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr};
 use dev::Device;
 pub use host_mount::HostMount;
+pub use id_map::{IdMap, Mapped};
 use mount::{Kind, Mount};
 
 /// How the root is changed.
@@ -89,7 +92,8 @@ impl Rootfs {
         user_namespace: bool,
     ) -> Result<Self> {
         let mounts = spec.mounts().iter().flatten().enumerate();
-        let mounts = mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle));
+        let mounts =
+            mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle, user_namespace));
         let mounts: Vec<_> = mounts.collect::<Result<_>>()?;
         let linux = spec.linux().as_ref();
         let own_dev = !mounts.iter().any(Mount::is_bound_dev);
@@ -134,11 +138,16 @@ impl Rootfs {
         self.mounts.iter().any(|mount| mount.kind == Kind::Cgroup)
     }
 
-    /// Mounts everything and makes the devices, with the host's root still in place.
+    /// Mounts everything and makes the devices, with the host's root still in place. `mapped` is
+    /// what the runtime prepared for mounts with mapped ids, by their place in the document.
     ///
     /// # Errors
     /// The first mount or device that cannot be made, with its JSON path.
-    pub fn prepare(&self, cgroups: Option<&cgroup::View>) -> Result<Tree> {
+    pub fn prepare(
+        &self,
+        cgroups: Option<&cgroup::View>,
+        mut mapped: HashMap<usize, Mapped>,
+    ) -> Result<Tree> {
         if self.change != Change::Chroot {
             self.isolate().context("prepare the mount namespace")?;
         }
@@ -149,7 +158,7 @@ impl Rootfs {
                 (Kind::Cgroup, Some(view)) => cgroup::attach(mount, &tree.root, view).map(Some),
                 // No cgroups on this host: there is nothing to show.
                 (Kind::Cgroup, None) => Ok(None),
-                _ => mount.attach(&tree.root).map(Some),
+                _ => mount.attach(&tree.root, mapped.remove(&mount.index)).map(Some),
             };
             tree.mounts.push(mount.context(attached)?);
         }

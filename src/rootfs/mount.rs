@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
+use super::id_map::{IdMap, Mapped};
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
 use crate::resolve::{Missing, Root};
@@ -36,13 +37,15 @@ const PROC_FILES: [&str; 10] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     /// Its place in the array, for error texts.
-    index: usize,
+    pub(super) index: usize,
     /// The path inside the container, absolute and without `.` and `..`.
     pub(super) destination: PathBuf,
     /// What is mounted.
     pub(super) kind: Kind,
     /// How.
     pub(super) options: Options,
+    /// Owners of files are mapped.
+    pub(super) id_map: Option<IdMap>,
 }
 
 /// What is mounted.
@@ -90,6 +93,7 @@ impl Mount {
         index: usize,
         mount: &oci_spec::runtime::Mount,
         bundle: &Path,
+        user_namespace: bool,
     ) -> Result<Self> {
         let options = Options::parse(mount.options().iter().flatten().map(String::as_str));
         let fstype = mount.typ().clone().unwrap_or_default();
@@ -100,7 +104,10 @@ impl Mount {
             None if fstype == "cgroup" || fstype == "cgroup2" => Kind::Cgroup,
             None => Kind::Fs { fstype, source: source.to_string_lossy().into_owned() },
         };
-        let mount = Self { index, destination: clean(mount.destination()), kind, options };
+        let id_map = IdMap::from_spec(mount, &kind, options.id_map, user_namespace)
+            .with_context(|| format!("mounts[{index}]"))?;
+        let destination = clean(mount.destination());
+        let mount = Self { index, destination, kind, options, id_map };
         mount.check().with_context(|| format!("mounts[{index}]"))?;
         Ok(mount)
     }
@@ -168,27 +175,35 @@ impl Mount {
     ///
     /// # Errors
     /// Those of resolving the destination, making the mount, and attaching it.
-    pub(super) fn attach(&self, root: &Root) -> Result<OwnedFd> {
+    pub(super) fn attach(&self, root: &Root, mapped: Option<Mapped>) -> Result<OwnedFd> {
         match &self.kind {
-            Kind::Bind { source, recursive } => self.attach_bind(root, source, *recursive),
-            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source),
+            Kind::Bind { source, recursive } => {
+                let mount = match mapped {
+                    Some(Mapped::Source(mount)) => mount,
+                    _ => self.open_source(source, *recursive)?,
+                };
+                self.attach_bind(root, mount)
+            }
+            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source, mapped),
             Kind::Remount => self.remount(root),
             Kind::Cgroup => bail!("the caller attaches it"),
         }
     }
 
-    fn attach_bind(&self, root: &Root, source: &Path, recursive: bool) -> Result<OwnedFd> {
+    /// Returns a detached copy of the source of a bind mount.
+    pub(super) fn open_source(&self, source: &Path, recursive: bool) -> Result<OwnedFd> {
         let from = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("open {}", source.display()))?;
         self.check_bound_proc(&from)?;
-        let directory = is_directory(&from)?;
-        let mount = mount::open_tree_clone(from.as_fd(), c"", recursive)
-            .with_context(|| format!("open_tree {}", source.display()))?;
-        drop(from);
+        mount::open_tree_clone(from.as_fd(), c"", recursive)
+            .with_context(|| format!("open_tree {}", source.display()))
+    }
+
+    fn attach_bind(&self, root: &Root, mount: OwnedFd) -> Result<OwnedFd> {
         if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
             set_bind_attributes(&mount, attributes, &self.options)?;
         }
-        let (target, _) = self.open_destination(root, directory)?;
+        let (target, _) = self.open_destination(root, is_directory(&mount)?)?;
         self.finish(mount, &target)
     }
 
@@ -201,7 +216,13 @@ impl Mount {
         Ok(())
     }
 
-    fn attach_fs(&self, root: &Root, fstype: &str, source: &str) -> Result<OwnedFd> {
+    fn attach_fs(
+        &self,
+        root: &Root,
+        fstype: &str,
+        source: &str,
+        mapped: Option<Mapped>,
+    ) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
         let mut data = self.options.data.clone();
         if fstype == "tmpfs" && !made {
@@ -215,6 +236,9 @@ impl Mount {
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
         let mount = new_fs(fstype, source, flags, &data, attributes)?;
+        if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
+            map.apply(&mount, namespace)?;
+        }
         if self.options.copy_up {
             copy_up::copy(target.as_fd(), mount.as_fd())
                 .context("copy what is at the destination")?;
@@ -399,7 +423,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn mount(value: Value) -> Result<Mount> {
-        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), Path::new("/bundle"))
+        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), Path::new("/bundle"), false)
     }
 
     #[test]
@@ -449,6 +473,10 @@ mod tests {
             ),
             (json!({"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}), "tmpfs only"),
             (json!({"destination": "/proc", "type": "tmpfs"}), "inside /proc"),
+            (
+                json!({"destination": "/a", "source": "/b", "options": ["bind", "idmap"]}),
+                "needs uidMappings and gidMappings",
+            ),
             (
                 json!({"destination": "/proc/self", "source": "/x", "options": ["bind"]}),
                 "inside /proc",

@@ -11,9 +11,9 @@ use libc::c_long;
 use nix::errno::Errno;
 
 pub use libc::{
-    MOUNT_ATTR__ATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW,
-    MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
+    MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
 };
 
 /// What mount_setattr(2) changes: bits of `MOUNT_ATTR_*` and one propagation type.
@@ -116,6 +116,22 @@ pub fn mount_setattr(
         propagation: attributes.propagation,
         userns_fd: 0,
     };
+    setattr(mount, &attr, recursive)
+}
+
+/// Maps the ids of files below `mount`, which is attached nowhere, by the mapping of the user
+/// namespace: `MOUNT_ATTR_IDMAP`, Linux 5.12.
+///
+/// # Errors
+/// EINVAL when the file system cannot do that, EPERM when the caller may not administer it.
+pub fn map_ids(
+    mount: BorrowedFd<'_>,
+    namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> nix::Result<()> {
+    let userns_fd = u64::try_from(namespace.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    let attr_set = libc::MOUNT_ATTR_IDMAP;
+    let attr = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd };
     setattr(mount, &attr, recursive)
 }
 

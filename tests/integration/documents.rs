@@ -25,7 +25,6 @@ tests! {
 const REFUSED: &[(&str, &str)] = &[
     ("docker28-kitchen-sink", "linux.resources.blockIO: not supported by this version"),
     ("docker28-tty-interactive", "process.terminal: not supported by this version"),
-    ("k8s-ctrd21-container-userns", "mounts[7]: not supported by this version"),
 ];
 
 fn every_document_of_an_engine_runs_as_under_runc() {

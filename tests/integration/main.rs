@@ -14,6 +14,7 @@ mod cgroups;
 mod commands;
 mod documents;
 mod hooks;
+mod id_maps;
 mod leftovers;
 mod lifecycle;
 mod mounts;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
+        Suite { name: "id_maps", tests: id_maps::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },

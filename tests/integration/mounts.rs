@@ -149,15 +149,20 @@ fn options_of_new_file_systems() {
 /// A directory of the host with a tmpfs mounted in it, in a mount namespace of its own: the
 /// runtime is started there, and nothing is left when that ends.
 fn run_with_submount(case: &Case) -> String {
+    let at = case.dir.join("tree/below");
+    fs::create_dir_all(&at).expect("mkdir");
+    run_with_mount_at(case, &at)
+}
+
+/// Runs the case with a tmpfs at `at`, a directory of the host, and a file in it.
+pub fn run_with_mount_at(case: &Case, at: &Path) -> String {
     case.write_config();
-    fs::create_dir_all(case.dir.join("tree/below")).expect("mkdir");
     let script = format!(
-        "mount -t tmpfs sub {dir}/tree/below && echo x >{dir}/tree/below/file && \
-         exec {} --root {} run {}",
+        "mount -t tmpfs sub {at} && echo -n >{at}/file && exec {} --root {} run {}",
         crate::harness::runtime().display(),
         case.state_root().display(),
         case.id,
-        dir = case.dir.display()
+        at = at.display()
     );
     let mut command = std::process::Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script]).current_dir(&case.dir);

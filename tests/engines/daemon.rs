@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::docker::{self, IMAGE, OURS, REFERENCE};
 use crate::harness::{DEADLINE, Output, host, reference, runtime, wait_until_gone};
-use crate::sandbox::{self, CGROUP, DIRECTORY};
+use crate::sandbox::{self, DIRECTORY};
 
 /// The running daemon.
 pub struct Daemon {
@@ -73,7 +73,7 @@ fn write_settings() {
     let settings = json!({
         "storage-driver": "overlay2",
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "cgroup-parent": CGROUP,
+        "cgroup-parent": sandbox::cgroup(),
         "data-root": format!("{DIRECTORY}/data"),
         "exec-root": format!("{DIRECTORY}/exec"),
         "pidfile": format!("{DIRECTORY}/dockerd.pid"),

@@ -124,6 +124,15 @@ impl Container {
         Background::start(&mut command(&["logs", "--follow", &self.name]))
     }
 
+    /// `docker events` of one kind: each is a line, also those from before the client came.
+    pub fn events(&self, event: &str) -> Background {
+        let filters = [format!("container={}", self.name), format!("event={event}")];
+        let [name, event] = filters.each_ref().map(String::as_str);
+        let words = ["events", "--since", "0", "--filter", name, "--filter", event];
+        let format = "{{.Status}}{{with .Actor.Attributes.exitCode}} {{.}}{{end}}";
+        Background::start(command(&words).args(["--format", format]))
+    }
+
     /// Its first process.
     #[track_caller]
     pub fn pid(&self) -> i32 {

@@ -1,6 +1,6 @@
 //! Containers in the background, from their start to their end.
 
-use crate::docker::{Container, IMAGE, OURS, command, docker};
+use crate::docker::{Container, IMAGE, OURS, docker};
 use crate::harness::{Background, Output, wait_until_gone};
 use crate::tests;
 
@@ -92,11 +92,9 @@ fn restart_makes_a_new_process() {
 
 fn a_restart_policy_restarts() {
     let container = Container::new();
-    let filter = format!("container={}", container.name);
-    let words = ["events", "--filter", &filter, "--filter", "event=die", "--format", "{{.Status}}"];
-    let mut events = Background::start(&mut command(&words));
     container.start(&["--restart", "on-failure:2"], "exit 4");
-    assert_eq!([0; 3].map(|_| events.line()), ["die"; 3]);
+    let mut events = container.events("die");
+    assert_eq!([0; 3].map(|_| events.line()), ["die 4"; 3]);
     events.kill();
     assert_eq!(container.wait(), "4");
     assert_eq!(container.inspect(".RestartCount"), "2");
@@ -142,15 +140,11 @@ fn create_and_start() {
 
 fn events_tell_of_the_end() {
     let container = Container::new();
-    container.sh(&[], "exit 5");
-    let now = std::time::UNIX_EPOCH.elapsed().expect("the time").as_secs_f64().to_string();
-    let filter = format!("container={}", container.name);
-    let format = "{{.Status}} {{.Actor.Attributes.exitCode}}";
-    let words = ["events", "--since", "0", "--until", &now, "--filter", &filter];
-    let events = docker(&[&words[..], &["--format", format]].concat()).ok();
-    let events: Vec<_> = events.lines().map(|line| line.replace("<no value>", "")).collect();
-    for wanted in ["create ", "start ", "die 5"] {
-        assert!(events.iter().any(|event| event == wanted), "{wanted}: {events:?}");
+    container.sh(&[], "exit 5").fails(5, "");
+    for (event, wanted) in [("create", "create"), ("start", "start"), ("die", "die 5")] {
+        let mut events = container.events(event);
+        assert_eq!(events.line(), wanted);
+        events.kill();
     }
 }
 

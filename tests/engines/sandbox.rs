@@ -18,22 +18,25 @@ use crate::harness::host;
 /// nothing has to be removed.
 pub const DIRECTORY: &str = "/run/orlop-engines";
 
-/// The cgroup with all containers.
-pub const CGROUP: &str = "/orlop-engines";
-
-/// Says to the second process that it is that.
-const INSIDE: &str = "ORLOP_ENGINES_INSIDE";
+/// Tells the second process that it is that, and which cgroup is for all containers.
+const INSIDE: &str = "ORLOP_ENGINES_CGROUP";
 
 /// This is the first process of the PID namespace.
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
+/// The cgroup with all containers of this run.
+pub fn cgroup() -> String {
+    let process = std::process::id();
+    std::env::var(INSIDE).unwrap_or_else(|_| format!("/orlop-engines-{process}"))
+}
+
 /// Runs this program in a PID namespace and looks what it left outside.
 pub fn run_inside() -> ExitCode {
     unshare(CloneFlags::CLONE_NEWPID).expect("make a PID namespace");
     let mut command = Command::new(std::env::current_exe().expect("the path of the test"));
-    command.args(std::env::args_os().skip(1)).env(INSIDE, "1");
+    command.args(std::env::args_os().skip(1)).env(INSIDE, cgroup());
     // Docker's client finds the daemon by this, and no settings of the user.
     command.env("DOCKER_HOST", format!("unix://{DIRECTORY}/docker.sock"));
     command.env("DOCKER_CONFIG", DIRECTORY).env_remove("DOCKER_CONTEXT");
@@ -83,14 +86,17 @@ fn protect_etc() {
 
 /// The containers' cgroups in all hierarchies, whether they exist or not.
 pub fn cgroups() -> Vec<PathBuf> {
-    let name = CGROUP.trim_start_matches('/');
+    let cgroup = cgroup();
+    let name = cgroup.trim_start_matches('/');
     host::hierarchies().into_iter().map(|hierarchy| hierarchy.join(name)).collect()
 }
 
 /// What is left outside. The cgroup that was made for all containers is removed.
 fn leftovers() -> Vec<String> {
-    let mut left: Vec<_> =
-        host::processes_in_cgroup(CGROUP).into_iter().map(|pid| format!("process {pid}")).collect();
+    let mut left: Vec<_> = host::processes_in_cgroup(&cgroup())
+        .into_iter()
+        .map(|pid| format!("process {pid}"))
+        .collect();
     let mounts = host::mount_table().into_iter().filter(|line| line.contains("orlop-engines"));
     left.extend(mounts.map(|line| format!("mount {line}")));
     for cgroup in cgroups().into_iter().filter(|cgroup| cgroup.exists()) {

@@ -11,7 +11,7 @@ ORLOP := $(BUILD)/release/orlop
 SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags seccomp")
 CARGO := cargo --quiet
 
-.PHONY: help build run test lint bundles bench reference install
+.PHONY: help build run test engines lint bundles bench reference install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +30,9 @@ test: build ## Unit, style and integration tests; RUNTIME=runc runs the last one
 	$(CARGO) test --target $(TARGET) --lib --test layers $(T)
 	$(CARGO) build --target $(TARGET) --examples
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
+
+engines: build ## Docker with orlop as its runtime, in namespaces of its own; T=name one case
+	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
 
 lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed
 	cargo fmt --check

@@ -315,7 +315,8 @@ impl Mount {
         };
         match (directory, is_directory(&target)?) {
             (true, false) => bail!("not a directory: the destination, but the source is one"),
-            (false, true) => bail!("is a directory: the destination, but the source is none"),
+            // The word of mount(2): Docker takes `is a directory` for a wrong program.
+            (false, true) => bail!("not a directory: the source, but the destination is one"),
             _ => Ok((target, made)),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::process::{Background, Output, copy_program};
+use super::process::{Background, Output, copy_program, runtime};
 use super::{host, wait_until_gone};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -277,12 +277,6 @@ impl Drop for Case {
         self.end();
         fs::remove_dir_all(&self.dir).expect("remove the test's directory");
     }
-}
-
-/// The runtime under test: `RUNTIME`, or ours as the Makefile has built it, or as cargo did.
-pub fn runtime() -> PathBuf {
-    let chosen = std::env::var_os("RUNTIME").or_else(|| std::env::var_os("ORLOP"));
-    chosen.map_or_else(|| env!("CARGO_BIN_EXE_orlop").into(), PathBuf::from)
 }
 
 /// A program that was built beside the tests.

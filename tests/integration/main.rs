@@ -10,6 +10,7 @@ mod harness;
 
 mod bad_input;
 mod cgroups;
+mod cgroups_v2;
 mod commands;
 mod documents;
 mod hooks;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     run(&[
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
+        Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },

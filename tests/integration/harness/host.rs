@@ -12,6 +12,8 @@ pub enum Needs {
     CgroupV1,
     /// Only the unified hierarchy.
     CgroupV2,
+    /// `CAP_SYS_RESOURCE`, one of those privileges.
+    SysResource,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
 }
@@ -23,6 +25,7 @@ impl Needs {
             Self::Root if !nix::unistd::geteuid().is_root() => "needs root",
             Self::CgroupV1 if is_v2() => "needs cgroup v1",
             Self::CgroupV2 if !is_v2() => "needs cgroup v2",
+            Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
             Self::Strace if !has_program("strace") => "needs strace",
             _ => return None,
         };
@@ -38,6 +41,12 @@ pub fn kind() -> &'static str {
 /// Only the unified hierarchy is mounted.
 pub fn is_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Without it limits cannot be raised, nor the OOM score lowered.
+pub fn has_sys_resource() -> bool {
+    let capability = caps::Capability::CAP_SYS_RESOURCE;
+    caps::has_cap(None, caps::CapSet::Permitted, capability).unwrap_or(true)
 }
 
 fn has_program(name: &str) -> bool {

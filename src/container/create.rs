@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -186,14 +186,20 @@ impl Attempt<'_> {
         };
         setup.placed_by_clone = self.plan.cgroups.is_v2();
         let mut cloned = clone3(flags(setup.placed_by_clone), setup.cgroups.unified());
-        // No such call or flag (a kernel before 5.7, a sandbox): init then moves itself.
-        let lacks = matches!(cloned, Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL));
+        let lacks = match &cloned {
+            // No such call or flag (a kernel before 5.7, a sandbox): init then moves itself.
+            Err(errno) => matches!(errno, Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL),
+            Ok(Cloned::Parent { pid, pidfd }) if setup.placed_by_clone => {
+                killed_at_birth(&setup.procfs, *pid, pidfd)?
+            }
+            Ok(_) => false,
+        };
         if lacks && setup.cgroups.unified().is_some() {
             setup.cgroups = setup.cgroups.without_clone(&self.plan.cgroups.record())?;
             setup.placed_by_clone = false;
             cloned = clone3(flags(false), None);
         }
-        match cloned.context("clone3")? {
+        match cloned.map_err(|errno| Error::new(errno).context(clone_context(errno)))? {
             Cloned::Child => {
                 // The lock would live as long as init has a copy of it, and the runtime's end
                 // of the channel would keep its death from being noticed.
@@ -352,10 +358,35 @@ impl Attempt<'_> {
     }
 }
 
+/// Some errors of clone3(2) are about the rules of cgroup-v2.
+fn clone_context(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EBUSY => "linux.cgroupsPath: it has controllers for the cgroups below it: clone3",
+        Errno::EOPNOTSUPP => "linux.cgroupsPath: it is threaded, or beside threaded ones: clone3",
+        _ => "clone3",
+    }
+}
+
+/// Since Linux 6.14 (and 6.12.14) a fork fails that `cgroup.kill` has overtaken, which the kernel
+/// finds out by counting the kills of a cgroup. For a clone into another cgroup it compares the
+/// counts of the two, and kills the child of a runtime whose cgroup, or the container's, was ever
+/// killed and the other was not. Its signal is there before clone3(2) returns.
+fn killed_at_birth(procfs: &Procfs, pid: Pid, pidfd: &OwnedFd) -> Result<bool> {
+    let killed = procfs.stat(pid)?.is_some_and(|stat| stat.killed || stat.ended());
+    if killed {
+        wait_for_end(pidfd)?;
+    }
+    Ok(killed)
+}
+
 /// Waits for the end of a child.
 fn reap(init: &Init) -> Result<WaitStatus> {
+    wait_for_end(&init.pidfd)
+}
+
+fn wait_for_end(pidfd: &OwnedFd) -> Result<WaitStatus> {
     loop {
-        match waitid(Id::PIDFd(init.pidfd.as_fd()), WaitPidFlag::WEXITED) {
+        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
             Err(Errno::EINTR) => {}
             other => return other.context("wait for the container's init"),
         }

@@ -172,15 +172,19 @@ impl Rootfs {
     }
 
     /// `shared` keeps the host's mounts in their peer groups, so that a volume can be shared
-    /// with the host; else nothing goes from the container to the host.
+    /// with the host; else nothing goes from the container to the host. From the host mounts
+    /// reach the volumes, and with `slave` the root as well.
     fn isolate(&self) -> Result<()> {
-        if self.propagation == libc::MS_SHARED {
-            pivot::isolate(libc::MS_SHARED)?;
-            return pivot::make_parent_private(&self.path);
+        pivot::isolate(match self.propagation {
+            // An unbindable mount could not be mounted on itself; see `enter`.
+            libc::MS_UNBINDABLE => libc::MS_PRIVATE,
+            0 => libc::MS_SLAVE,
+            other => other,
+        })?;
+        match self.propagation {
+            0 | libc::MS_SHARED => pivot::make_parent_private(&self.path),
+            _ => Ok(()),
         }
-        // An unbindable mount could not be mounted on itself; see `enter`.
-        let private = matches!(self.propagation, libc::MS_PRIVATE | libc::MS_UNBINDABLE);
-        pivot::isolate(if private { libc::MS_PRIVATE } else { libc::MS_SLAVE })
     }
 
     /// Enters the directory of the root, where createContainer hooks run (BXH-01).

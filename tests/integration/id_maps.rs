@@ -120,9 +120,9 @@ fn only_ridmap_reaches_what_is_below() {
     for (option, below) in [("idmap", "0:0"), ("ridmap", "100000:100000")] {
         let mut case = Case::new(&["stat", "/data/zero", "/data/below/file"]);
         let source = bind(&mut case, &[option], Some(json!([map(0, 100_000, 10)])));
-        let at = source.join("below");
-        fs::create_dir(&at).expect("make a directory");
-        let text = crate::mounts::run_with_mount_at(&case, &at);
+        fs::create_dir(source.join("below")).expect("make a directory");
+        let script = "mount -t tmpfs sub source/below; : >source/below/file";
+        let text = crate::mounts::run_among_mounts(&case, script);
         let want =
             format!("/data/zero file 0 0644 100000:100001\n/data/below/file file 0 0644 {below}\n");
         assert_eq!(text, want, "{option}");

@@ -11,6 +11,7 @@ mod harness;
 mod attacks;
 mod bad_input;
 mod cgroups;
+mod cgroups_v2;
 mod commands;
 mod documents;
 mod hooks;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
+        Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },

@@ -12,6 +12,8 @@ pub enum Needs {
     CgroupV1,
     /// Only the unified hierarchy.
     CgroupV2,
+    /// `CAP_SYS_RESOURCE`, one of those privileges.
+    SysResource,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
     /// Docker with all that it needs, and the right to make namespaces for it.
@@ -37,6 +39,7 @@ impl Needs {
             Self::Root | Self::Docker if !nix::unistd::geteuid().is_root() => "needs root",
             Self::CgroupV1 if is_v2() => "needs cgroup v1",
             Self::CgroupV2 if !is_v2() => "needs cgroup v2",
+            Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
             Self::Strace if !has_program("strace") => "needs strace",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
@@ -56,6 +59,12 @@ pub fn kind() -> &'static str {
 /// Only the unified hierarchy is mounted.
 pub fn is_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Without it limits cannot be raised, nor the OOM score lowered.
+pub fn has_sys_resource() -> bool {
+    let capability = caps::Capability::CAP_SYS_RESOURCE;
+    caps::has_cap(None, caps::CapSet::Permitted, capability).unwrap_or(true)
 }
 
 fn has_program(name: &str) -> bool {

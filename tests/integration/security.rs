@@ -25,6 +25,8 @@ tests! {
     the_waiting_init_is_hidden_from_others needs [Root]
         unlike runc "is dumpable again before it waits",
     the_inheritable_set_is_empty_unless_asked_for needs [Root],
+    no_path_of_the_image_is_resolved_by_the_ordinary_rules needs [Root, Strace]
+        unlike runc "resolves some",
 }
 
 /// CVE-2019-5736: whoever once held the executable can try to write to it when nobody executes
@@ -185,4 +187,46 @@ fn the_inheritable_set_is_empty_unless_asked_for() {
     let case = Case::new(&["report"]);
     let report: Value = serde_json::from_str(&case.run().ok()).expect("a report");
     assert_eq!(report["status"]["CapInh"], json!("0000000000000000"));
+}
+
+/// Calls that make, open, mount or change something by a path.
+const BY_PATH: &str = "open,openat,mount,umount2,mkdir,mkdirat,mknod,mknodat,unlink,unlinkat,\
+    symlink,symlinkat,chown,fchownat,chmod,fchmodat,rename,renameat,move_mount,open_tree";
+
+/// With a path below the root that counts from the working directory, a link in the image would
+/// lead out. After the change of root even `/` is the image.
+fn no_path_of_the_image_is_resolved_by_the_ordinary_rules() {
+    let mut case = Case::new(&[]);
+    let source = case.dir.join("source");
+    fs::create_dir(&source).expect("make a directory");
+    for mount in [
+        json!({"destination": "/a/b", "source": source, "options": ["rbind", "ro"]}),
+        json!({"destination": "/tmp", "type": "tmpfs", "source": "t", "options": ["tmpcopyup"]}),
+    ] {
+        case.set("/mounts/-", mount);
+    }
+    case.set("/linux/devices", json!([{"path": "/x/y", "type": "c", "major": 1, "minor": 5}]));
+    case.write_config();
+    let trace = case.dir.join("trace");
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-qq", "-e", &format!("trace={BY_PATH},pivot_root,execve"), "-o"]);
+    command.arg(&trace).arg(&case.runtime).arg("--root").arg(case.state_root());
+    command.args(["run", &case.id]).current_dir(&case.dir);
+    crate::harness::Output::of(&mut command).ok();
+    let text = fs::read_to_string(&trace).expect("read the trace");
+    let below = format!("{}/", case.rootfs().display());
+    let (mut wrong, mut inside) = (Vec::new(), false);
+    for line in text.lines() {
+        inside =
+            inside && !line.contains(" execve(\"/bin/probe\"") || line.contains(" pivot_root(");
+        // The first path that the call names; "." and "/" are the root itself.
+        let path = line.split('"').nth(1).unwrap_or_default();
+        let from_here = !line.contains("at(") || line.contains("AT_FDCWD");
+        let of_the_image = path.starts_with(&below) || (inside && !["", ".", "/"].contains(&path));
+        if from_here && of_the_image {
+            wrong.push(line);
+        }
+    }
+    assert!(text.contains(" pivot_root("), "{text}");
+    assert_eq!(wrong, Vec::<&str>::new());
 }

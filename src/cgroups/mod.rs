@@ -92,7 +92,8 @@ impl Plan {
             }
         }
         let rules = resources.devices().as_deref().unwrap_or_default();
-        Ok(Self { groups, devices: Devices::from_rules(rules)?, v2 })
+        let configured = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+        Ok(Self { groups, devices: Devices::from_rules(rules, configured)?, v2 })
     }
 
     /// The directories, one per hierarchy.

@@ -157,7 +157,7 @@ mod tests {
 
     fn program(rules: Value) -> Vec<u64> {
         let rules: Vec<_> = serde_json::from_value(rules).unwrap();
-        compile(&Devices::from_rules(&rules).unwrap())
+        compile(&Devices::from_rules(&rules, &[]).unwrap())
     }
 
     #[test]

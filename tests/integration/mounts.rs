@@ -261,12 +261,16 @@ fn a_source_that_is_not_there_is_refused() {
 }
 
 fn proc_and_sys_must_be_plain_directories() {
-    for (name, target) in [("proc", "/tmp"), ("sys", "../tmp"), ("proc", "/proc/self/root/tmp")] {
+    for (name, target) in
+        [("proc", "/tmp"), ("sys", "../tmp"), ("proc", "/proc/self/root/tmp"), ("sys", "tmp")]
+    {
         let case = Case::new(&[]);
         fs::remove_dir(case.rootfs().join(name)).expect("rmdir");
         symlink(target, case.rootfs().join(name)).expect("link");
         let error = case.run().fails(1, "");
         assert!(error.contains(&format!("/{name}")), "{error}");
+        // Not only the last look sees it.
+        assert!(!error.contains("something else is there"), "{error}");
     }
     for mount in [
         json!({"destination": "/proc", "type": "tmpfs", "source": "x"}),

@@ -170,16 +170,34 @@ fn dot_dot_does_not_lead_out() {
 
 /// Another process of the container's user must not look into init while it is not yet the
 /// program: its `/proc` files belong to root of the host then.
+/// Two containers with the same rights share a PID namespace; the one looks at the other's init
+/// (CVE-2016-9962), in which a change of ids has not hidden it already.
 fn the_waiting_init_is_hidden_from_others() {
-    let mut case = Case::new(&["wait"]);
-    case.set("/process/user", json!({"uid": 1000, "gid": 1000}));
-    case.create().ok();
-    let owner = |name: &str| {
-        let meta = fs::symlink_metadata(format!("/proc/{}/{name}", case.pid())).expect("stat");
-        meta.uid()
-    };
-    assert_eq!([owner("environ"), owner("mem"), owner("fd")], [0; 3]);
-    case.start().ok();
+    let first = Case::new(&["wait"]);
+    first.run_with(&["--detach"]).ok();
+    let shared = json!({"type": "pid", "path": format!("/proc/{}/ns/pid", first.pid())});
+    let mut waiting = Case::new(&["wait"]);
+    waiting.namespace("pid", Some(shared.clone()));
+    waiting.create().ok();
+    let status = fs::read_to_string(format!("/proc/{}/status", waiting.pid())).expect("read");
+    let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:")).expect("pids");
+    let inside = inside.split_whitespace().last().expect("a pid");
+    let path = |name: &str| format!("/proc/{inside}/{name}");
+    let mut looking = Case::new(&[
+        "read-link",
+        &path("fd/0"),
+        "--",
+        "cat",
+        &path("environ"),
+        "--",
+        "read-link",
+        &path("exe"),
+        "--",
+        "list",
+        "/proc/1/fd",
+    ]);
+    looking.namespace("pid", Some(shared));
+    assert_eq!(looking.run().ok(), "EACCES\nEACCES\nEACCES\n0 1 2\n");
 }
 
 /// CVE-2022-24769 and CVE-2022-29162.

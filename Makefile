@@ -38,6 +38,7 @@ engines: build ## Docker with orlop as its runtime, in namespaces of its own; T=
 
 vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd, all privileges
 	@test -x "$(VM)" || { echo "there is no virtual machine: $(VM) (VM=PROGRAM)" >&2; exit 1; }
+	$(VM) build
 	$(CARGO) build --target $(TARGET) --examples
 	$(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
 	  test --target $(TARGET) --test integration -- $(T)

@@ -10,6 +10,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod terminal;
 
 use std::path::PathBuf;
 

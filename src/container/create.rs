@@ -1,13 +1,13 @@
 //! `create`: steps 2 to 5 of the lifecycle. Whatever fails, everything is undone.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use super::child::Child;
 use super::state::{self, Facts, save_config};
 use super::{Container, Directory, Store, delete, pid_file};
 use crate::cgroups::Made;
@@ -21,10 +21,10 @@ use crate::namespaces::join::{Joined, Own, check_sysctls};
 use crate::namespaces::{Case, Kind};
 use crate::plan::Plan;
 use crate::process::rlimits;
+use crate::process::terminal::Console;
 use crate::procfs::Procfs;
 use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
 use crate::sys::sealed::Image;
 
 /// What is to be created.
@@ -42,6 +42,10 @@ pub struct Request<'a> {
     pub pid_file: Option<&'a Path>,
     /// Open the gate in the same go, for `run`.
     pub start: bool,
+    /// For whom a terminal is to be made.
+    pub console: Option<Console>,
+    /// Where to send a pidfd of init.
+    pub pidfd_socket: Option<&'a Path>,
 }
 
 /// A container that was made.
@@ -50,18 +54,9 @@ pub struct Created {
     /// The container, locked.
     pub container: Container,
     /// Its first process, a child of this one.
-    pub init: Init,
+    pub init: Child,
     /// Its open gate, if it was to be started; else init waits behind it.
     pub gate: Option<gate::Outside>,
-}
-
-/// A process that this one has made.
-#[derive(Debug)]
-pub struct Init {
-    /// Its number on the host.
-    pub pid: Pid,
-    /// Itself.
-    pub pidfd: OwnedFd,
 }
 
 /// Creates a container.
@@ -88,7 +83,7 @@ struct Attempt<'a> {
     directory: Option<Directory>,
     plan: &'a Plan,
     made: Option<Made>,
-    init: Option<Init>,
+    init: Option<Child>,
     /// From then on a failure ends the lifecycle with its last steps (LIF-11).
     hooks_began: bool,
 }
@@ -114,6 +109,7 @@ impl Attempt<'_> {
             procfs: Procfs::open()?,
             image: request.image,
             place: request.store.path.join(&plan.id).join(state::STATE),
+            console: request.console,
         };
         let (ours, procfs) = self.clone_init(setup, ours)?;
         // While init works there is time for this.
@@ -121,6 +117,9 @@ impl Attempt<'_> {
         self.serve(&ours, &procfs)?;
         if plan.namespaces.case() == Case::Joined {
             self.save_pid(&mut facts, &procfs)?;
+        }
+        if let Some(path) = request.pidfd_socket {
+            self.init()?.send_pidfd(path, "standard")?;
         }
         let gate = self.commit(&ours, request.pid_file, request.start)?;
         let directory = self.directory.take().context("the container's directory")?;
@@ -140,7 +139,7 @@ impl Attempt<'_> {
         self.directory.as_ref().map(AsFd::as_fd).context("the container's directory")
     }
 
-    fn init(&self) -> Result<&Init> {
+    fn init(&self) -> Result<&Child> {
         self.init.as_ref().context("the container's init")
     }
 
@@ -178,7 +177,7 @@ impl Attempt<'_> {
                 init::run(setup)
             }
             Cloned::Parent { pid, pidfd } => {
-                self.init = Some(Init { pid, pidfd });
+                self.init = Some(Child { pid, pidfd });
                 own.return_home()?;
                 // Dropping the rest leaves init as the only one at the gate.
                 Ok((ours, setup.procfs))
@@ -198,7 +197,8 @@ impl Attempt<'_> {
                     channel.send(&FromRuntime::IdMapsWritten)?;
                 }
                 Some(FromInit::Forked(pid)) => {
-                    self.adopt(Pid::from_raw(pid))?;
+                    let init = self.init.as_mut().context("the container's init")?;
+                    init.replace(Pid::from_raw(pid))?;
                     self.plan.namespaces.maps.check_joined(procfs, Pid::from_raw(pid))?;
                     self.set_oom_score(procfs)?;
                     channel.send(&FromRuntime::Adopted)?;
@@ -215,18 +215,12 @@ impl Attempt<'_> {
                     let remote = Remote::new(chain).context("an error without a text")?;
                     return Err(anyhow!(remote).context("error during container init"));
                 }
-                None => return Err(self.why_init_ended()),
+                None => {
+                    let oom = self.plan.cgroups.record().oom_killed();
+                    return Err(self.init()?.why_it_ended("the container's init", oom));
+                }
             }
         }
-    }
-
-    /// Init takes the place of the intermediate process, which ends by itself.
-    fn adopt(&mut self, pid: Pid) -> Result<()> {
-        let pidfd = pidfd_open(pid).context("watch the container's init")?;
-        if let Some(stage1) = self.init.replace(Init { pid, pidfd }) {
-            reap(&stage1)?;
-        }
-        Ok(())
     }
 
     /// The runtime does this, as lowering the value takes a capability on the host. Init has not
@@ -277,34 +271,11 @@ impl Attempt<'_> {
         Ok(gate)
     }
 
-    /// Init ended without a word: somebody killed it, and mostly that was the kernel.
-    fn why_init_ended(&self) -> anyhow::Error {
-        let status = self.init().and_then(reap);
-        let oom = self.plan.cgroups.record().oom_killed();
-        match status {
-            Ok(WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _)) if oom => {
-                anyhow!("container init was OOM-killed (memory limit too low?)")
-            }
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                anyhow!("the container's init was killed by {signal}")
-            }
-            Ok(WaitStatus::Exited(_, code)) => {
-                anyhow!("the container's init ended with status {code}")
-            }
-            Ok(status) => anyhow!("the container's init ended unexpectedly: {status:?}"),
-            Err(error) => error.context("the container's init ended unexpectedly"),
-        }
-    }
-
     /// Takes back everything that was made, in the opposite order. What cannot be taken back is
     /// said in the log; the error that led here is what the user is to read.
     fn undo(&mut self) {
         if let Some(init) = self.init.take() {
-            let killed = pidfd_send_signal(init.pidfd.as_fd(), libc::SIGKILL);
-            if matches!(killed, Ok(()) | Err(Errno::ESRCH)) {
-                // It was reaped already if its end is why we are here.
-                let _ = reap(&init);
-            }
+            init.end();
         }
         let Some(directory) = self.directory.take() else { return };
         let facts = Facts::read(directory.as_fd());
@@ -325,16 +296,6 @@ impl Attempt<'_> {
         note(directory.remove());
         if self.hooks_began {
             delete::run_poststop(self.plan);
-        }
-    }
-}
-
-/// Waits for the end of a child.
-fn reap(init: &Init) -> Result<WaitStatus> {
-    loop {
-        match waitid(Id::PIDFd(init.pidfd.as_fd()), WaitPidFlag::WEXITED) {
-            Err(Errno::EINTR) => {}
-            other => return other.context("wait for the container's init"),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::handshake::{FromInit, FromRuntime};
 use crate::namespaces::Case;
 use crate::namespaces::join::Joined;
 use crate::plan::Plan;
+use crate::process::terminal::Console;
 use crate::procfs::Procfs;
 use crate::sys::sealed::Image;
 
@@ -41,6 +42,8 @@ pub struct Setup<'a> {
     pub image: Image,
     /// A file of the host that disappears with the host's mounts: see `Rootfs::enter`.
     pub place: PathBuf,
+    /// For whom a terminal is to be made.
+    pub console: Option<Console>,
 }
 
 /// The exit status of an init that failed before the program: runc's.

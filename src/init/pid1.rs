@@ -18,6 +18,7 @@ use crate::hooks::{Environment, Kind as HookKind};
 use crate::namespaces::{Case, Kind, clone_flags, net, time};
 use crate::plan::Plan;
 use crate::process::program::Program;
+use crate::process::terminal::Terminal;
 use crate::process::{keyring, stdio};
 use crate::resolve::Root;
 use crate::spec::state::{State, Status};
@@ -68,9 +69,7 @@ impl Setup<'_> {
         self.run_hooks(&root)?;
         let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
         plan.rootfs.enter(&root, image, &self.place)?;
-        if plan.rootfs.has_own_dev() {
-            stdio::reopen_null(&root).context("reopen standard streams in the container")?;
-        }
+        self.set_streams(&root)?;
         self.set_names_and_parameters()?;
         // Last of all, since the steps before write below /proc and /dev.
         plan.rootfs.finish(&root)?;
@@ -122,6 +121,20 @@ impl Setup<'_> {
         plan.rootfs.enter_directory(root)?;
         let state = state(plan, Status::Creating);
         plan.hooks.run(HookKind::CreateContainer, &state, Environment::Empty)
+    }
+
+    fn set_streams(&mut self, root: &Root) -> Result<()> {
+        let rootfs = &self.plan.rootfs;
+        if let Some(console) = self.console.take() {
+            let terminal = Terminal::make(root).context("process.terminal")?;
+            rootfs.mount_console(root, terminal.end())?;
+            terminal.send(&console)?;
+            return terminal.become_streams();
+        }
+        if rootfs.has_own_dev() {
+            stdio::reopen_null(root).context("reopen standard streams in the container")?;
+        }
+        Ok(())
     }
 
     fn set_names_and_parameters(&self) -> Result<()> {

@@ -5,6 +5,7 @@ pub mod keyring;
 pub mod program;
 pub mod rlimits;
 pub mod stdio;
+pub mod terminal;
 pub mod user;
 
 use std::ffi::CString;
@@ -36,6 +37,10 @@ pub struct Process {
     no_new_privileges: bool,
     /// The value for `/proc/PID/oom_score_adj`.
     pub oom_score_adj: Option<i32>,
+    /// Its standard streams are a terminal.
+    pub terminal: bool,
+    /// The first size of that terminal.
+    pub console_size: Option<terminal::Size>,
 }
 
 impl Process {
@@ -55,6 +60,8 @@ impl Process {
             rlimits: rlimits::from_spec(process.rlimits().as_deref().unwrap_or_default()),
             no_new_privileges: process.no_new_privileges() == Some(true),
             oom_score_adj: process.oom_score_adj(),
+            terminal: process.terminal() == Some(true),
+            console_size: process.console_size().as_ref().and_then(size),
         })
     }
 
@@ -128,6 +135,13 @@ impl Process {
         let (cwd, why) = (self.cwd.display(), error::errno(number));
         anyhow!("process.cwd: chdir to cwd ({cwd:?}) set in config.json failed: {why}")
     }
+}
+
+/// Engines write zeroes for a size that they do not know (BXP-04).
+fn size(size: &runtime::Box) -> Option<terminal::Size> {
+    let short = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);
+    let (rows, columns) = (short(size.height()), short(size.width()));
+    (rows != 0 && columns != 0).then_some(terminal::Size { rows, columns })
 }
 
 /// Enters a directory of the container. Links of procfs, which could lead to a directory that

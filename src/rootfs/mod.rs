@@ -12,7 +12,7 @@ mod mount;
 pub mod options;
 mod pivot;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -183,6 +183,14 @@ impl Rootfs {
                 .context("linux.rootfsPropagation: apply it")?;
         }
         Ok(())
+    }
+
+    /// Shows the program's terminal as `/dev/console`, before `/dev` may become read-only.
+    ///
+    /// # Errors
+    /// When a link is there, or it cannot be mounted.
+    pub fn mount_console(&self, root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
+        dev::mount_console(root, terminal).context("mount the terminal on /dev/console")
     }
 
     /// Closes the container's view: read-only mounts, the read-only root, masked and read-only

@@ -33,7 +33,6 @@ fn process(process: &Process, asked: &mut Asked) {
     let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     asked.extend(
         [
-            ("process.terminal", process.terminal() == Some(true)),
             ("process.apparmorProfile", text(process.apparmor_profile())),
             ("process.selinuxLabel", text(process.selinux_label())),
             ("process.scheduler", process.scheduler().is_some()),
@@ -127,7 +126,6 @@ mod tests {
         let linux = |change| json!({"linux": change});
         let resources = |change| json!({"linux": {"resources": change}});
         refused([
-            (json!({"process": {"terminal": true}}), "process.terminal: not supported"),
             (json!({"process": {"apparmorProfile": "x"}}), "process.apparmorProfile: "),
             (linux(json!({"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}})), "linux.seccomp: "),
             (linux(json!({"netDevices": {"eth0": {}}})), "linux.netDevices: "),

@@ -7,8 +7,8 @@ use super::Global;
 use super::making::{self, Then};
 use crate::cli::{NAME, Run};
 use crate::container::console::Caller;
-use crate::container::{Container, delete};
 use crate::container::foreground::Signals;
+use crate::container::{Container, delete};
 
 /// Creates a container, starts it and, unless detached, waits for its end and deletes it.
 ///

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::sys::prctl;
+use nix::unistd::{Pid, geteuid};
 
 use super::child::Child;
 use super::state::{self, Facts, save_config};
@@ -151,6 +152,11 @@ impl Attempt<'_> {
     ) -> Result<(Channel<FromRuntime, FromInit>, Procfs)> {
         let namespaces = &self.plan.namespaces;
         let case = namespaces.case();
+        if setup.joined.get(Kind::Pid).is_some() && geteuid().is_root() {
+            // Init can be seen in there from its first moment (CVE-2016-9962). Somebody else than
+            // root could not map the ids of a process that hides, and owns what he joins.
+            prctl::set_dumpable(false).context("hide from other processes")?;
+        }
         let own = Own::leave(&setup.joined, |kind| match case {
             Case::Plain => kind == Kind::Pid,
             Case::NewUser => true,
@@ -165,7 +171,7 @@ impl Attempt<'_> {
         // No such call or flag (a kernel before 5.7, a sandbox): init then moves itself.
         let lacks = matches!(cloned, Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL));
         if lacks && setup.cgroups.unified().is_some() {
-            setup.cgroups = setup.cgroups.without_clone(&self.plan.cgroups.record())?;
+            setup.cgroups = setup.cgroups.without_clone()?;
             setup.placed_by_clone = false;
             cloned = clone3(flags(false), None);
         }
@@ -207,9 +213,9 @@ impl Attempt<'_> {
                     self.run_hooks()?;
                     channel.send(&FromRuntime::HooksDone)?;
                 }
-                Some(FromInit::Ready { warnings }) => {
+                Some(FromInit::Ready { warnings, limits }) => {
                     warnings.into_iter().for_each(log::warn);
-                    return Ok(());
+                    return self.set_limits(&limits);
                 }
                 Some(FromInit::Failed(chain)) => {
                     let remote = Remote::new(chain).context("an error without a text")?;
@@ -223,15 +229,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// The runtime does this, as lowering the value takes a capability on the host. Init has not
-    /// hidden from other processes yet, or the runtime may look at them all.
     fn set_oom_score(&self, procfs: &Procfs) -> Result<()> {
-        let score = self.plan.process.as_ref().and_then(|process| process.oom_score_adj);
-        let Some(score) = score else { return Ok(()) };
-        let pid = self.init()?.pid;
-        procfs
-            .write(&format!("{pid}/oom_score_adj"), score)
-            .with_context(|| format!("process.oomScoreAdj: set it to {score}"))
+        let process = self.plan.process.as_ref();
+        process.map_or(Ok(()), |process| process.set_oom_score(procfs, self.init()?.pid))
+    }
+
+    fn set_limits(&self, left: &[usize]) -> Result<()> {
+        let process = self.plan.process.as_ref();
+        process.map_or(Ok(()), |process| rlimits::set(&process.rlimits, left, self.init()?.pid))
     }
 
     fn run_hooks(&mut self) -> Result<()> {
@@ -246,7 +251,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Sets what would have been in init's way, shows the container, and tells init.
+    /// Shows the container, and tells init.
     ///
     /// A gate that is opened before init hears of its success lets it through without another
     /// turn of waiting.
@@ -257,9 +262,6 @@ impl Attempt<'_> {
         start: bool,
     ) -> Result<Option<gate::Outside>> {
         let pid = self.init()?.pid;
-        if let Some(process) = &self.plan.process {
-            rlimits::set(&process.rlimits, pid)?;
-        }
         gate::finish(self.directory()?)?;
         let gate = start.then(|| gate::open(self.directory()?)).transpose()?;
         if let Some(path) = pid_file {

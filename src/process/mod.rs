@@ -16,10 +16,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
-use nix::unistd::{fchdir, getcwd};
+use nix::unistd::{Pid, fchdir, getcwd};
 use oci_spec::runtime;
 
 use crate::error;
+use crate::procfs::Procfs;
 use crate::resolve::{Missing, Root};
 use program::Program;
 
@@ -36,7 +37,7 @@ pub struct Process {
     pub rlimits: Vec<rlimits::Rlimit>,
     no_new_privileges: bool,
     /// The value for `/proc/PID/oom_score_adj`.
-    pub oom_score_adj: Option<i32>,
+    oom_score_adj: Option<i32>,
     /// Its standard streams are a terminal.
     pub terminal: bool,
     /// The first size of that terminal.
@@ -65,6 +66,11 @@ impl Process {
         })
     }
 
+    /// Sets the arguments, of which JSON can hold only those that are UTF-8.
+    pub fn set_args(&mut self, args: Vec<CString>) {
+        self.args = args;
+    }
+
     /// The environment as configured, before defaults are added.
     #[must_use]
     pub fn env(&self) -> &[String] {
@@ -82,6 +88,20 @@ impl Process {
             Some(sets) if !own_user_namespace => sets.check_grantable(),
             _ => Ok(()),
         }
+    }
+
+    /// Sets how readily the kernel kills the process `pid` when memory is short.
+    ///
+    /// The runtime does this, as lowering the value takes a capability on the host, and it may
+    /// look at processes that hide from others.
+    ///
+    /// # Errors
+    /// EACCES without that capability.
+    pub fn set_oom_score(&self, procfs: &Procfs, pid: Pid) -> Result<()> {
+        let Some(score) = self.oom_score_adj else { return Ok(()) };
+        procfs
+            .write(&format!("{pid}/oom_score_adj"), score)
+            .with_context(|| format!("process.oomScoreAdj: set it to {score}"))
     }
 
     /// Turns this process into the program's user and finds the program, in the container.

@@ -36,6 +36,23 @@ pub enum Change {
     Chroot,
 }
 
+/// `/dev` is the container's own, and not taken from the host (BXM-12).
+#[must_use]
+pub fn has_own_dev(spec: &Spec) -> bool {
+    !spec.mounts().iter().flatten().any(mount::is_bound_dev)
+}
+
+/// Changes the root to the directory `path`, for a process that joins a container without a mount
+/// namespace.
+///
+/// # Errors
+/// Those of open(2) and chroot(2).
+pub fn change_root(path: &Path) -> Result<Root> {
+    let root = pivot::open_root(path)?;
+    pivot::change_root(&root)?;
+    Ok(root)
+}
+
 /// What the root file system is to become.
 #[derive(Clone, Debug)]
 pub struct Rootfs {
@@ -70,7 +87,7 @@ impl Rootfs {
         let mounts = mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle));
         let mounts: Vec<_> = mounts.collect::<Result<_>>()?;
         let linux = spec.linux().as_ref();
-        let own_dev = !mounts.iter().any(Mount::is_bound_dev);
+        let own_dev = has_own_dev(spec);
         let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
         let words = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
         Ok(Self {

@@ -11,7 +11,7 @@ use oci_spec::runtime::{
 pub(super) fn refuse(spec: &Spec) -> Result<()> {
     let mut asked = Vec::new();
     if let Some(process) = spec.process() {
-        self::process(process, &mut asked);
+        refuse_process(process)?;
     }
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         if id_mapped(mount) {
@@ -21,6 +21,17 @@ pub(super) fn refuse(spec: &Spec) -> Result<()> {
     if let Some(linux) = spec.linux() {
         self::linux(linux, &mut asked);
     }
+    refuse_first(asked)
+}
+
+/// Refuses a `process` object that asks for something this version cannot do.
+pub(super) fn refuse_process(process: &Process) -> Result<()> {
+    let mut asked = Vec::new();
+    self::process(process, &mut asked);
+    refuse_first(asked)
+}
+
+fn refuse_first(asked: Asked) -> Result<()> {
     match asked.into_iter().find(|(_, asked)| *asked) {
         Some((path, _)) => bail!("{path}: not supported by this version"),
         None => Ok(()),

@@ -12,6 +12,7 @@ mod bad_input;
 mod cgroups;
 mod commands;
 mod documents;
+mod exec;
 mod hooks;
 mod leftovers;
 mod lifecycle;
@@ -20,6 +21,7 @@ mod namespaces;
 mod process;
 mod rootfs;
 mod security;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Suite { name: "cgroups", tests: cgroups::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
+        Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
@@ -39,5 +42,6 @@ fn main() -> ExitCode {
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "security", tests: security::TESTS },
+        Suite { name: "terminal", tests: terminal::TESTS },
     ])
 }

@@ -7,6 +7,7 @@ mod process;
 pub mod reference;
 pub mod schema;
 pub mod suite;
+pub mod terminal;
 
 pub use case::{Case, runtime};
 pub use process::{Background, Output, copy_program, spawn, wait_until_gone};

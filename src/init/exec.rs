@@ -82,9 +82,8 @@ fn become_program(mut setup: Exec<'_>) -> i32 {
     // Nothing else that the runtime opened has an owner after this.
     drop((target, cgroups, procfs));
     let ready = program.and_then(|program| {
-        be_ready(&channel, &[], plan.preserve_fds, &plan.process.rlimits)?;
         reset_signals().context("reset signals")?;
-        Ok(program)
+        be_ready(&channel, &[], plan.preserve_fds, &plan.process.rlimits).map(|()| program)
     });
     match ready {
         // The channel is closed with the execve, which tells the runtime that the program runs.

@@ -62,6 +62,8 @@ tests! {
     a_working_directory_cannot_be_an_open_descriptor needs [Root],
     the_runtimes_program_cannot_be_executed_inside needs [Root],
     a_runtime_that_is_killed_leaves_no_process needs [Root, CgroupV1],
+    system_calls_that_a_sandbox_lacks_have_another_way needs [Root, Strace]
+        unlike runc "has other system calls",
 }
 
 fn report(case: &Case, options: &[&str]) -> Value {
@@ -797,4 +799,33 @@ fn a_runtime_that_is_killed_leaves_no_process() {
     freeze(&case, "THAWED");
     new.into_iter().for_each(wait_until_gone);
     assert_eq!(processes(&case), [case.pid()]);
+}
+
+fn system_calls_that_a_sandbox_lacks_have_another_way() {
+    let mut case = Case::new(&["wait"]);
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    for user_namespace in [false, true] {
+        if user_namespace {
+            case.namespace("user", Some(json!({"type": "user"})));
+            case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map.clone());
+        }
+        case.run_detached();
+        // Before Linux 5.8 setns(2) takes no pidfd; each process calls it with one first.
+        for inject in [
+            "setns:error=EINVAL:when=1",
+            "clone3:error=ENOSYS",
+            "openat2:error=ENOSYS",
+            "close_range:error=ENOSYS",
+            "add_key:error=ENOSYS",
+        ] {
+            let mut command = std::process::Command::new("strace");
+            let inject = format!("inject={inject}");
+            command.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]).arg(&case.runtime);
+            command.arg("--root").arg(case.state_root());
+            command.args(case.exec_arguments(&[], &["echo", "hello"])).current_dir(&case.dir);
+            let output = Output::of(&mut command);
+            assert_eq!((output.code, output.stdout.as_str()), (0, "hello\n"), "{output:?}");
+        }
+        case.end();
+    }
 }

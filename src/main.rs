@@ -25,9 +25,9 @@ extern "C" fn main() -> c_int {
             log::succeeded();
             status
         }
-        Err(error) => {
+        Err(commands::Failure { error, status }) => {
             log::error(&error::line(&error));
-            1
+            status
         }
     }
 }

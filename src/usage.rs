@@ -59,6 +59,12 @@ fn parse_command(entry: &Entry, mut args: impl Iterator<Item = OsString>) -> Res
         let (options, argument) = options(&parser, &mut args);
         words.extend(options);
         match argument {
+            // What follows belongs to the program that is to be executed.
+            Some(argument) if entry.takes_program() => {
+                words.extend([OsString::from("--"), argument]);
+                words.extend(args);
+                break;
+            }
             Some(argument) => words.push(argument),
             None => break,
         }
@@ -162,11 +168,16 @@ fn options(
         match (switch, value) {
             (true, Some(value)) if !is_true(value) => {}
             (true, _) => words.push(long(option)),
-            (false, Some(value)) => words.extend([long(option), value.to_os_string()]),
-            (false, None) => {
-                words.push(long(option));
-                words.extend(args.next());
-            }
+            // In one word, so that a value may begin with a dash.
+            (false, value) => match value.map(OsStr::to_os_string).or_else(|| args.next()) {
+                Some(value) => {
+                    let mut word = long(option);
+                    word.push("=");
+                    word.push(value);
+                    words.push(word);
+                }
+                None => words.push(long(option)),
+            },
         }
     }
     (words, None)
@@ -235,6 +246,12 @@ mod tests {
         assert!(matches!(command, Some(Cmd::Run(run)) if !run.detach && run.keep));
         let (_, command) = parse(words("kill --all box 9")).unwrap();
         assert!(matches!(command, Some(Cmd::Kill(kill)) if kill.all && kill.signal == "9"));
+        let (_, command) =
+            parse(words("exec -t --user -1 -e A=b -env=C=d box ls -l -- --user")).unwrap();
+        let Some(Cmd::Exec(exec)) = command else { panic!("no exec") };
+        assert_eq!((exec.id.as_str(), exec.user.as_deref(), exec.tty), ("box", Some("-1"), true));
+        assert_eq!(exec.env, ["A=b", "C=d"]);
+        assert_eq!(exec.command, ["ls", "-l", "--", "--user"]);
     }
 
     #[test]
@@ -247,6 +264,7 @@ mod tests {
             ("create a b", 1, "\"create\" requires exactly 1 argument(s)"),
             ("list a", 1, "\"list\" requires exactly 0 argument(s)"),
             ("kill", 1, "\"kill\" requires a minimum of 1 argument(s)"),
+            ("exec", 1, "\"exec\" requires a minimum of 1 argument(s)"),
             ("kill a b c", 1, "\"kill\" requires a maximum of 2 argument(s)"),
             ("--nope", 1, "flag provided but not defined: -nope"),
             ("state -foo", 1, "flag provided but not defined: -foo"),

@@ -20,7 +20,7 @@ use crate::log;
 #[derive(Debug, Default)]
 pub struct Entry {
     /// The directory in the unified hierarchy: for the clone.
-    unified: Option<OwnedFd>,
+    unified: Option<(PathBuf, OwnedFd)>,
     /// Files of which a process that writes `0` moves itself.
     files: Vec<(PathBuf, File)>,
 }
@@ -29,7 +29,25 @@ impl Entry {
     /// The cgroup that the clone places init into.
     #[must_use]
     pub fn unified(&self) -> Option<BorrowedFd<'_>> {
-        self.unified.as_ref().map(AsFd::as_fd)
+        self.unified.as_ref().map(|(_, directory)| directory.as_fd())
+    }
+
+    /// Adds the cgroup at `directory`, of the unified hierarchy or of one of v1.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub(super) fn add(&mut self, directory: &Path, unified: bool) -> Result<()> {
+        if unified {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let open = open(directory, flags, Mode::empty());
+            let open = open.with_context(|| format!("open the cgroup {}", directory.display()))?;
+            self.unified = Some((directory.to_path_buf(), open));
+        } else {
+            let path = directory.join("tasks");
+            let file = open_for_writing(&path)?;
+            self.files.push((path, file));
+        }
+        Ok(())
     }
 
     /// Prepares for a clone that cannot place init: it then moves itself in the unified
@@ -37,11 +55,9 @@ impl Entry {
     ///
     /// # Errors
     /// Those of open(2).
-    pub fn without_clone(mut self, record: &super::Record) -> Result<Self> {
-        if self.unified.take().is_some() {
-            let place = record.groups.iter().find(|place| place.controllers.is_empty());
-            let place = place.context("the unified hierarchy")?;
-            let path = place.directory.join("cgroup.procs");
+    pub fn without_clone(mut self) -> Result<Self> {
+        if let Some((directory, _)) = self.unified.take() {
+            let path = directory.join("cgroup.procs");
             let file = open_for_writing(&path)?;
             self.files.push((path, file));
         }
@@ -125,16 +141,11 @@ impl Plan {
             if !new {
                 processes::check_unused(&group.directory)?;
             }
-            if group.is_unified() {
-                self.make_unified(group, new)?;
-                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-                entry.unified = Some(open(&group.directory, flags, Mode::empty())?);
-            } else {
-                self.make_v1(group)?;
-                let path = group.directory.join("tasks");
-                let file = open_for_writing(&path)?;
-                entry.files.push((path, file));
+            match group.is_unified() {
+                true => self.make_unified(group, new)?,
+                false => self.make_v1(group)?,
             }
+            entry.add(&group.directory, group.is_unified())?;
         }
         Ok(entry)
     }

@@ -4,6 +4,7 @@
 //! made and how init gets in; [`Record`] is what is kept on disk to find it all again.
 
 pub mod devices;
+mod join;
 mod make;
 mod path;
 pub mod processes;
@@ -12,6 +13,7 @@ mod setting;
 mod v1;
 mod v2;
 
+pub use join::Below;
 pub use make::{Entry, Made};
 
 use std::path::{Path, PathBuf};

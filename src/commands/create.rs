@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use super::{Global, making};
+use super::Global;
+use super::making::{self, Then};
 use crate::cli::{Create, NAME};
 
 /// Creates a container and leaves it waiting for `start`.
@@ -10,6 +11,7 @@ use crate::cli::{Create, NAME};
 /// # Errors
 /// Whatever goes wrong, with nothing left behind.
 pub(super) fn run(global: &Global, args: Create) -> Result<i32> {
-    making::make(global, &args.making, false).with_context(|| format!("{NAME} create failed"))?;
+    making::make(global, &args.making, Then::Wait)
+        .with_context(|| format!("{NAME} create failed"))?;
     Ok(0)
 }

@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 
-use super::Global;
+use super::{Global, terminal};
 use crate::cgroups;
 use crate::cli::Making;
 use crate::container::check_id;
+use crate::container::console::{self, Caller, Sides};
 use crate::container::create::{Created, Request, create};
 use crate::host::Cgroups;
 use crate::log;
@@ -15,13 +16,29 @@ use crate::spec;
 use crate::sys::process::Vector;
 use crate::sys::sealed::{self, Image};
 
-/// Creates the container that the options describe, and opens its gate if it is to `start`.
+/// What becomes of the container once it is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It waits for `start`.
+    Wait,
+    /// It is started, and the runtime ends.
+    StartDetached,
+    /// It is started, and the runtime waits for its end.
+    StartAttached,
+}
+
+/// Creates the container that the options describe. If it is to be started its gate is opened in
+/// the same go, unless the caller's terminal has to be prepared first.
 ///
 /// # Errors
 /// Whatever goes wrong, with nothing left behind.
-pub(super) fn make(global: &Global, args: &Making, start: bool) -> Result<Created> {
+pub(super) fn make(
+    global: &Global,
+    args: &Making,
+    then: Then,
+) -> Result<(Created, Option<Caller>)> {
     check_id(&args.id)?;
-    refuse(global, args)?;
+    refuse(global)?;
     let image = sealed_image()?;
     check_preserved(args.preserve_fds, &image)?;
     let checked = spec::load(&args.bundle)?;
@@ -33,29 +50,29 @@ pub(super) fn make(global: &Global, args: &Making, start: bool) -> Result<Create
     };
     let host = Cgroups::read(cgroups::counts_from_own(&checked.spec))?;
     let plan = Plan::new(&args.id, &checked, &host, options)?;
-    let runnable = plan.process.is_some() || !start;
+    let runnable = plan.process.is_some() || then == Then::Wait;
     ensure!(runnable, "process: required to run a container");
+    let (detach, socket) = (then != Then::StartAttached, args.console_socket.as_deref());
+    terminal::check(plan.process.as_ref(), detach, socket)?;
     log::debug(|| format!("{plan:#?}"));
+    let Sides { console, caller } = console::prepare(plan.process.as_ref(), socket)?;
     let request = Request {
         store: &global.store,
         plan: &plan,
         config: &checked.bytes,
         image,
         pid_file: args.pid_file.as_deref(),
-        start,
+        start: then != Then::Wait && caller.is_none(),
+        console,
+        pidfd_socket: args.pidfd_socket.as_deref(),
     };
-    create(request).context("unable to start container process")
+    let created = create(request).context("unable to start container process")?;
+    Ok((created, caller))
 }
 
 /// Options that ask for what this version cannot do.
-fn refuse(global: &Global, args: &Making) -> Result<()> {
-    for (option, asked) in [
-        ("--systemd-cgroup", global.systemd_cgroup),
-        ("--console-socket", args.console_socket.is_some()),
-        ("--pidfd-socket", args.pidfd_socket.is_some()),
-    ] {
-        ensure!(!asked, "{option}: not supported by this version");
-    }
+fn refuse(global: &Global) -> Result<()> {
+    ensure!(!global.systemd_cgroup, "--systemd-cgroup: not supported by this version");
     Ok(())
 }
 
@@ -63,7 +80,7 @@ fn refuse(global: &Global, args: &Making) -> Result<()> {
 ///
 /// An ordinary user's containers have ids of that user alone; they cannot write to a file that
 /// belongs to root.
-fn sealed_image() -> Result<Image> {
+pub(super) fn sealed_image() -> Result<Image> {
     let image = sealed::image().context("look at the running program")?;
     if !matches!(image, Image::Installed) {
         return Ok(image);
@@ -87,7 +104,7 @@ fn sealed_image() -> Result<Image> {
 }
 
 /// A descriptor that is to be passed on has to come from the caller.
-fn check_preserved(count: u32, image: &Image) -> Result<()> {
+pub(super) fn check_preserved(count: u32, image: &Image) -> Result<()> {
     let end = i32::try_from(count).ok().and_then(|count| count.checked_add(3));
     let Some(end) = end else { bail!("--preserve-fds: {count} are too many") };
     for number in 3..end {

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -10,6 +11,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod terminal;
 
 use std::path::PathBuf;
 
@@ -28,11 +30,25 @@ pub struct Global {
     pub systemd_cgroup: bool,
 }
 
+/// A command that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Why.
+    pub error: anyhow::Error,
+    /// The exit status: that of `exec` cannot be mistaken for one of the program (BXC-07).
+    pub status: i32,
+}
+
 /// Runs the command and returns its exit status.
 ///
 /// # Errors
 /// Whatever goes wrong; the caller prints it.
-pub fn run(options: cli::Global, command: Option<Command>) -> Result<i32> {
+pub fn run(options: cli::Global, command: Option<Command>) -> Result<i32, Failure> {
+    let status = if matches!(command, Some(Command::Exec(_))) { 255 } else { 1 };
+    dispatch(options, command).map_err(|error| Failure { error, status })
+}
+
+fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
     let format = match options.log_format.as_str() {
         "" | "text" => log::Format::Text,
         "json" => log::Format::Json,
@@ -46,6 +62,7 @@ pub fn run(options: cli::Global, command: Option<Command>) -> Result<i32> {
         Some(Command::Checkpoint(_)) => bail!("checkpoint: not supported by this version"),
         Some(Command::Create(args)) => create::run(&global, args),
         Some(Command::Delete(args)) => delete::run(&global, &args),
+        Some(Command::Exec(args)) => exec::run(&global, args),
         Some(Command::Features(_)) => features::run(),
         Some(Command::Kill(args)) => kill::run(&global, &args),
         Some(Command::List(args)) => list::run(&global, &args),

@@ -3,10 +3,12 @@
 use anyhow::{Context, Result};
 use nix::sys::prctl;
 
-use super::{Global, making};
+use super::Global;
+use super::making::{self, Then};
 use crate::cli::{NAME, Run};
-use crate::container::delete;
+use crate::container::console::Caller;
 use crate::container::foreground::Signals;
+use crate::container::{Container, delete};
 
 /// Creates a container, starts it and, unless detached, waits for its end and deletes it.
 ///
@@ -21,15 +23,25 @@ fn run_container(global: &Global, args: &Run) -> Result<i32> {
     if !args.no_subreaper {
         prctl::set_child_subreaper(true).context("become a subreaper")?;
     }
-    let created = making::make(global, &args.making, true)?;
+    let then = if args.detach { Then::StartDetached } else { Then::StartAttached };
+    let (created, caller) = making::make(global, &args.making, then)?;
     let (init, container) = (created.init, created.container);
-    let gate = created.gate.context("the gate of the container")?;
-    let container = container.finish_start(gate)?;
+    let mut relay = match caller.map(Caller::relay).transpose() {
+        Ok(relay) => relay,
+        Err(error) => return Err(container.end_after(error)),
+    };
+    let container = match created.gate {
+        Some(gate) => container.finish_start(gate)?,
+        None => container.start()?,
+    };
     let Some(signals) = signals else { return Ok(0) };
-    let status = signals.relay_until_end(&init)?;
-    if !args.keep {
-        container.directory.relock()?;
-        delete::destroy(&container)?;
-    }
-    Ok(status)
+    let status = signals.relay_until_end(&init, relay.as_mut())?;
+    let deleted = if args.keep { Ok(()) } else { delete_stopped(&container) };
+    signals.finish(relay)?;
+    deleted.map(|()| status)
+}
+
+fn delete_stopped(container: &Container) -> Result<()> {
+    container.directory.relock()?;
+    delete::destroy(container)
 }

@@ -1,14 +1,15 @@
 //! `create`: steps 2 to 5 of the lifecycle. Whatever fails, everything is undone.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+use nix::sys::prctl;
+use nix::unistd::{Pid, geteuid};
 
+use super::child::{Child, killed_at_birth};
 use super::state::{self, Facts, save_config};
 use super::{Container, Directory, Store, delete, pid_file};
 use crate::cgroups::Made;
@@ -23,11 +24,11 @@ use crate::namespaces::user::Maps;
 use crate::namespaces::{Case, Kind};
 use crate::plan::Plan;
 use crate::process::rlimits;
+use crate::process::terminal::Console;
 use crate::procfs::Procfs;
 use crate::rootfs::Mapped;
 use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
 use crate::sys::sealed::Image;
 
 /// What is to be created.
@@ -45,6 +46,10 @@ pub struct Request<'a> {
     pub pid_file: Option<&'a Path>,
     /// Open the gate in the same go, for `run`.
     pub start: bool,
+    /// For whom a terminal is to be made.
+    pub console: Option<Console>,
+    /// Where to send a pidfd of init.
+    pub pidfd_socket: Option<&'a Path>,
 }
 
 /// A container that was made.
@@ -53,18 +58,9 @@ pub struct Created {
     /// The container, locked.
     pub container: Container,
     /// Its first process, a child of this one.
-    pub init: Init,
+    pub init: Child,
     /// Its open gate, if it was to be started; else init waits behind it.
     pub gate: Option<gate::Outside>,
-}
-
-/// A process that this one has made.
-#[derive(Debug)]
-pub struct Init {
-    /// Its number on the host.
-    pub pid: Pid,
-    /// Itself.
-    pub pidfd: OwnedFd,
 }
 
 /// Creates a container.
@@ -108,7 +104,7 @@ struct Attempt<'a> {
     directory: Option<Directory>,
     plan: &'a Plan,
     made: Option<Made>,
-    init: Option<Init>,
+    init: Option<Child>,
     /// From then on a failure ends the lifecycle with its last steps (LIF-11).
     hooks_began: bool,
 }
@@ -137,6 +133,7 @@ impl Attempt<'_> {
             mapped,
             image: request.image,
             place: request.store.path.join(&plan.id).join(state::STATE),
+            console: request.console,
         };
         let (ours, procfs) = self.clone_init(setup, ours)?;
         // While init works there is time for this.
@@ -144,6 +141,9 @@ impl Attempt<'_> {
         self.serve(&ours, &procfs)?;
         if plan.namespaces.case() == Case::Joined {
             self.save_pid(&mut facts, &procfs)?;
+        }
+        if let Some(path) = request.pidfd_socket {
+            self.init()?.send_pidfd(path, "standard")?;
         }
         let gate = self.commit(&ours, request.pid_file, request.start)?;
         let directory = self.directory.take().context("the container's directory")?;
@@ -163,7 +163,7 @@ impl Attempt<'_> {
         self.directory.as_ref().map(AsFd::as_fd).context("the container's directory")
     }
 
-    fn init(&self) -> Result<&Init> {
+    fn init(&self) -> Result<&Child> {
         self.init.as_ref().context("the container's init")
     }
 
@@ -175,6 +175,11 @@ impl Attempt<'_> {
     ) -> Result<(Channel<FromRuntime, FromInit>, Procfs)> {
         let namespaces = &self.plan.namespaces;
         let case = namespaces.case();
+        if setup.joined.get(Kind::Pid).is_some() && geteuid().is_root() {
+            // Init can be seen in there from its first moment (CVE-2016-9962). Somebody else than
+            // root could not map the ids of a process that hides, and owns what he joins.
+            prctl::set_dumpable(false).context("hide from other processes")?;
+        }
         let own = Own::leave(&setup.joined, |kind| match case {
             Case::Plain => kind == Kind::Pid,
             Case::NewUser => true,
@@ -189,13 +194,13 @@ impl Attempt<'_> {
         let lacks = match &cloned {
             // No such call or flag (a kernel before 5.7, a sandbox): init then moves itself.
             Err(errno) => matches!(errno, Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL),
-            Ok(Cloned::Parent { pid, pidfd }) if setup.placed_by_clone => {
+            Ok(Cloned::Parent { pid, pidfd }) if setup.cgroups.unified().is_some() => {
                 killed_at_birth(&setup.procfs, *pid, pidfd)?
             }
             Ok(_) => false,
         };
         if lacks && setup.cgroups.unified().is_some() {
-            setup.cgroups = setup.cgroups.without_clone(&self.plan.cgroups.record())?;
+            setup.cgroups = setup.cgroups.without_clone()?;
             setup.placed_by_clone = false;
             cloned = clone3(flags(false), None);
         }
@@ -207,7 +212,7 @@ impl Attempt<'_> {
                 init::run(setup)
             }
             Cloned::Parent { pid, pidfd } => {
-                self.init = Some(Init { pid, pidfd });
+                self.init = Some(Child { pid, pidfd });
                 own.return_home()?;
                 // Dropping the rest leaves init as the only one at the gate.
                 Ok((ours, setup.procfs))
@@ -227,7 +232,8 @@ impl Attempt<'_> {
                     channel.send(&FromRuntime::IdMapsWritten)?;
                 }
                 Some(FromInit::Forked(pid)) => {
-                    self.adopt(Pid::from_raw(pid))?;
+                    let init = self.init.as_mut().context("the container's init")?;
+                    init.replace(Pid::from_raw(pid))?;
                     self.plan.namespaces.maps.check_joined(procfs, Pid::from_raw(pid))?;
                     self.set_oom_score(procfs)?;
                     channel.send(&FromRuntime::Adopted)?;
@@ -236,37 +242,30 @@ impl Attempt<'_> {
                     self.run_hooks()?;
                     channel.send(&FromRuntime::HooksDone)?;
                 }
-                Some(FromInit::Ready { warnings }) => {
+                Some(FromInit::Ready { warnings, limits }) => {
                     warnings.into_iter().for_each(log::warn);
-                    return Ok(());
+                    return self.set_limits(&limits);
                 }
                 Some(FromInit::Failed(chain)) => {
                     let remote = Remote::new(chain).context("an error without a text")?;
                     return Err(anyhow!(remote).context("error during container init"));
                 }
-                None => return Err(self.why_init_ended()),
+                None => {
+                    let oom = self.plan.cgroups.record().oom_killed();
+                    return Err(self.init()?.why_it_ended("the container's init", oom));
+                }
             }
         }
     }
 
-    /// Init takes the place of the intermediate process, which ends by itself.
-    fn adopt(&mut self, pid: Pid) -> Result<()> {
-        let pidfd = pidfd_open(pid).context("watch the container's init")?;
-        if let Some(stage1) = self.init.replace(Init { pid, pidfd }) {
-            reap(&stage1)?;
-        }
-        Ok(())
+    fn set_oom_score(&self, procfs: &Procfs) -> Result<()> {
+        let process = self.plan.process.as_ref();
+        process.map_or(Ok(()), |process| process.set_oom_score(procfs, self.init()?.pid))
     }
 
-    /// The runtime does this, as lowering the value takes a capability on the host. Init has not
-    /// hidden from other processes yet, or the runtime may look at them all.
-    fn set_oom_score(&self, procfs: &Procfs) -> Result<()> {
-        let score = self.plan.process.as_ref().and_then(|process| process.oom_score_adj);
-        let Some(score) = score else { return Ok(()) };
-        let pid = self.init()?.pid;
-        procfs
-            .write(&format!("{pid}/oom_score_adj"), score)
-            .with_context(|| format!("process.oomScoreAdj: set it to {score}"))
+    fn set_limits(&self, left: &[usize]) -> Result<()> {
+        let process = self.plan.process.as_ref();
+        process.map_or(Ok(()), |process| rlimits::set(&process.rlimits, left, self.init()?.pid))
     }
 
     fn run_hooks(&mut self) -> Result<()> {
@@ -281,7 +280,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Sets what would have been in init's way, shows the container, and tells init.
+    /// Shows the container, and tells init.
     ///
     /// A gate that is opened before init hears of its success lets it through without another
     /// turn of waiting.
@@ -292,9 +291,6 @@ impl Attempt<'_> {
         start: bool,
     ) -> Result<Option<gate::Outside>> {
         let pid = self.init()?.pid;
-        if let Some(process) = &self.plan.process {
-            rlimits::set(&process.rlimits, pid)?;
-        }
         gate::finish(self.directory()?)?;
         let gate = start.then(|| gate::open(self.directory()?)).transpose()?;
         if let Some(path) = pid_file {
@@ -306,34 +302,11 @@ impl Attempt<'_> {
         Ok(gate)
     }
 
-    /// Init ended without a word: somebody killed it, and mostly that was the kernel.
-    fn why_init_ended(&self) -> anyhow::Error {
-        let status = self.init().and_then(reap);
-        let oom = self.plan.cgroups.record().oom_killed();
-        match status {
-            Ok(WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _)) if oom => {
-                anyhow!("container init was OOM-killed (memory limit too low?)")
-            }
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                anyhow!("the container's init was killed by {signal}")
-            }
-            Ok(WaitStatus::Exited(_, code)) => {
-                anyhow!("the container's init ended with status {code}")
-            }
-            Ok(status) => anyhow!("the container's init ended unexpectedly: {status:?}"),
-            Err(error) => error.context("the container's init ended unexpectedly"),
-        }
-    }
-
     /// Takes back everything that was made, in the opposite order. What cannot be taken back is
     /// said in the log; the error that led here is what the user is to read.
     fn undo(&mut self) {
         if let Some(init) = self.init.take() {
-            let killed = pidfd_send_signal(init.pidfd.as_fd(), libc::SIGKILL);
-            if matches!(killed, Ok(()) | Err(Errno::ESRCH)) {
-                // It was reaped already if its end is why we are here.
-                let _ = reap(&init);
-            }
+            init.end();
         }
         let Some(directory) = self.directory.take() else { return };
         let facts = Facts::read(directory.as_fd());
@@ -364,31 +337,5 @@ fn clone_context(errno: Errno) -> &'static str {
         Errno::EBUSY => "linux.cgroupsPath: it has controllers for the cgroups below it: clone3",
         Errno::EOPNOTSUPP => "linux.cgroupsPath: it is threaded, or beside threaded ones: clone3",
         _ => "clone3",
-    }
-}
-
-/// Since Linux 6.14 (and 6.12.14) a fork fails that `cgroup.kill` has overtaken, which the kernel
-/// finds out by counting the kills of a cgroup. For a clone into another cgroup it compares the
-/// counts of the two, and kills the child of a runtime whose cgroup, or the container's, was ever
-/// killed and the other was not. Its signal is there before clone3(2) returns.
-fn killed_at_birth(procfs: &Procfs, pid: Pid, pidfd: &OwnedFd) -> Result<bool> {
-    let killed = procfs.stat(pid)?.is_some_and(|stat| stat.killed || stat.ended());
-    if killed {
-        wait_for_end(pidfd)?;
-    }
-    Ok(killed)
-}
-
-/// Waits for the end of a child.
-fn reap(init: &Init) -> Result<WaitStatus> {
-    wait_for_end(&init.pidfd)
-}
-
-fn wait_for_end(pidfd: &OwnedFd) -> Result<WaitStatus> {
-    loop {
-        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
-            Err(Errno::EINTR) => {}
-            other => return other.context("wait for the container's init"),
-        }
     }
 }

@@ -1,15 +1,17 @@
-//! `run` without `--detach`: relay signals, reap, and report the program's status.
+//! `run` and `exec` without `--detach`: relay signals and the terminal, reap, and report the
+//! program's status.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
-use super::create::Init;
+use super::child::Child;
+use super::relay::Relay;
 use crate::log;
 use crate::sys::process::pidfd_send_signal;
 
@@ -24,6 +26,9 @@ const OWN: [Signal; 7] = [
     Signal::SIGILL,
     Signal::SIGURG,
 ];
+
+/// Signals that end a process that does not care, in the ordinary course of things.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
 /// Signals that wait until somebody reads them. Made before the container starts, so that none
 /// is lost.
@@ -47,45 +52,107 @@ impl Signals {
         Ok(Self { fd: SignalFd::with_flags(&set, flags).context("make a signalfd")? })
     }
 
-    /// Passes signals on to `init` and reaps children until `init` has ended; returns its exit
-    /// status as a shell gives it.
+    /// Passes signals on to `program`, copies between its terminal and the caller's if there is
+    /// one, and reaps children, until `program` has ended; returns its exit status as a shell
+    /// gives it.
     ///
     /// # Errors
     /// Those of poll(2) and waitid(2).
-    pub fn relay_until_end(&self, init: &Init) -> Result<i32> {
+    pub fn relay_until_end(&self, program: &Child, mut relay: Option<&mut Relay>) -> Result<i32> {
+        let both = [self.fd.as_fd(), program.pidfd.as_fd()];
         loop {
-            let mut fds =
-                [self.fd.as_fd(), init.pidfd.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno).context("wait for the container"),
+            match relay.as_deref_mut() {
+                Some(relay) => {
+                    let ready = relay.wait(both)?;
+                    relay.copy(ready);
+                }
+                None => wait(both)?,
             }
-            self.relay(init.pidfd.as_fd())?;
-            // Orphans of the container come to a subreaper; init is reaped for its status.
-            if let Some(status) = reap(init)? {
+            self.pass_on(program, relay.as_deref())?;
+            // Orphans of the container come to a subreaper; the program is reaped for its status.
+            if let Some(status) = reap(program)? {
                 return Ok(status);
             }
         }
     }
 
-    fn relay(&self, init: BorrowedFd<'_>) -> Result<()> {
-        while let Some(info) = self.fd.read_signal().context("read a signal")? {
-            let number = info.ssi_signo.cast_signed();
-            if OWN.iter().any(|own| *own as i32 == number) {
-                continue;
-            }
-            match pidfd_send_signal(init, number) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                // A program that may not be signalled (it changed its user) is no reason to end.
-                Err(errno) => log::warn(format!("pass signal {number} on: {errno}")),
+    fn pass_on(&self, program: &Child, relay: Option<&Relay>) -> Result<()> {
+        while let Some(number) = self.next()? {
+            match relay {
+                // The terminal tells the program.
+                Some(relay) if number == libc::SIGWINCH => relay.resize(),
+                _ => match pidfd_send_signal(program.pidfd.as_fd(), number) {
+                    Ok(()) | Err(Errno::ESRCH) => {}
+                    // A program that may not be signalled (it changed its user) is no reason to
+                    // end.
+                    Err(errno) => log::warn(format!("pass signal {number} on: {errno}")),
+                },
             }
         }
         Ok(())
     }
+
+    /// The next signal that has come and is not of this process alone.
+    fn next(&self) -> Result<Option<i32>> {
+        while let Some(info) = self.fd.read_signal().context("read a signal")? {
+            let number = info.ssi_signo.cast_signed();
+            if !OWN.iter().any(|own| *own as i32 == number) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows what is left of the program's output and gives the caller his terminal back.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn finish(&self, relay: Option<Relay>) -> Result<()> {
+        let Some(relay) = relay else { return Ok(()) };
+        relay.finish(self.fd.as_fd(), || Ok(self.interrupted()?.is_some()))
+    }
+
+    /// Returns a signal that asks this process to end, if one has come. Others are dropped.
+    fn interrupted(&self) -> Result<Option<i32>> {
+        while let Some(number) = self.next()? {
+            if ENDING.iter().any(|ending| *ending as i32 == number) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until `fd` can be read.
+    ///
+    /// # Errors
+    /// When a signal asks this process to end meanwhile.
+    pub fn wait_for(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        loop {
+            let mut fds = [self.fd.as_fd(), fd].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("wait for the container's process"),
+            }
+            if fds[1].any() == Some(true) {
+                return Ok(());
+            }
+            if let Some(number) = self.interrupted()? {
+                bail!("interrupted by signal {number}");
+            }
+        }
+    }
 }
 
-/// Reaps every child that has ended; returns the status of `init` if it was among them.
-fn reap(init: &Init) -> Result<Option<i32>> {
+fn wait(both: [BorrowedFd<'_>; 2]) -> Result<()> {
+    let mut fds = both.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).context("wait for the container"),
+    }
+}
+
+/// Reaps every child that has ended; returns the status of `program` if it was among them.
+fn reap(program: &Child) -> Result<Option<i32>> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     loop {
         let (pid, status) = match waitid(Id::All, flags) {
@@ -95,7 +162,7 @@ fn reap(init: &Init) -> Result<Option<i32>> {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno).context("reap children"),
         };
-        if pid == init.pid {
+        if pid == program.pid {
             return Ok(Some(status));
         }
     }

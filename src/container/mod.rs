@@ -4,11 +4,15 @@
 //! changes the container holds a lock on the directory, which goes away with its holder; looking
 //! at it needs none, since facts are replaced whole.
 
+pub mod child;
+pub mod console;
 pub mod create;
 pub mod delete;
+pub mod exec;
 pub mod foreground;
 pub mod kill;
 pub mod pid_file;
+pub mod relay;
 pub mod start;
 pub mod state;
 pub mod status;

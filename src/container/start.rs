@@ -61,8 +61,9 @@ impl Container {
         }
     }
 
-    /// Ends the container because of `error`.
-    fn end_after(self, error: anyhow::Error) -> anyhow::Error {
+    /// Ends the container because of `error`, and returns that.
+    #[must_use]
+    pub fn end_after(self, error: anyhow::Error) -> anyhow::Error {
         match delete::force(self) {
             Ok(()) => error,
             Err(also) => error.context(format!("delete the container: {also:#}")),

@@ -54,6 +54,8 @@ pub struct Facts {
     pub has_process: bool,
     /// Its first process takes all others with it when it ends.
     pub own_pid_namespace: bool,
+    /// It has a session keyring of its own, which later processes join.
+    pub keyring: bool,
     /// Where its cgroups are.
     pub cgroups: cgroups::Record,
     /// What was mounted on the host, which only a container without a mount namespace does.
@@ -81,6 +83,7 @@ impl Facts {
             start_time: None,
             has_process: plan.process.is_some(),
             own_pid_namespace: plan.namespaces.is_new(Kind::Pid),
+            keyring: plan.new_keyring,
             cgroups: plan.cgroups.record(),
             host_mount: plan.rootfs.host_mount()?,
             hooks: plan.hooks.clone(),
@@ -93,14 +96,7 @@ impl Facts {
     /// That the container does not exist, when there are none: its maker died before it made
     /// anything.
     pub fn read(directory: BorrowedFd<'_>) -> Result<Self> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut file = match openat(directory, STATE, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::ENOENT) => bail!(texts::DOES_NOT_EXIST),
-            Err(errno) => return Err(errno).context("open state.json"),
-        };
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).context("read state.json")?;
+        let Some(text) = read(directory, STATE)? else { bail!(texts::DOES_NOT_EXIST) };
         serde_json::from_slice(&text).context("state.json is damaged")
     }
 
@@ -135,6 +131,26 @@ impl Facts {
 /// Those of writing files.
 pub fn save_config(directory: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
     write(directory, CONFIG, bytes)
+}
+
+/// Reads the config that the container was made from, whatever the bundle has now.
+///
+/// # Errors
+/// Those of reading files.
+pub fn read_config(directory: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    read(directory, CONFIG)?.with_context(|| format!("the container has no {CONFIG}"))
+}
+
+fn read(directory: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut file = match openat(directory, name, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(errno).with_context(|| format!("open {name}")),
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).with_context(|| format!("read {name}"))?;
+    Ok(Some(bytes))
 }
 
 fn write(directory: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<()> {

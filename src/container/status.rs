@@ -51,6 +51,10 @@ pub enum Command {
     Kill,
     /// `delete` without `--force`
     Delete,
+    /// `exec`
+    Exec,
+    /// `exec --ignore-paused`
+    ExecPaused,
 }
 
 /// Says whether the command is allowed; the texts are runc's.
@@ -70,6 +74,14 @@ pub fn allow(command: Command, status: Status, id: &str) -> Result<()> {
         (Command::Delete, status) => {
             bail!("cannot delete container {id} that is not stopped: {status}")
         }
+        (Command::Exec | Command::ExecPaused, Status::Created | Status::Running)
+        | (Command::ExecPaused, Status::Paused) => Ok(()),
+        (Command::Exec, Status::Paused) => {
+            bail!("cannot exec in a paused container (use --ignore-paused to override)")
+        }
+        (Command::Exec | Command::ExecPaused, status) => {
+            bail!("cannot exec in a {status} container")
+        }
     }
 }
 
@@ -85,6 +97,8 @@ mod tests {
             (Command::Start, &[Created][..]),
             (Command::Kill, &[Created, Running, Paused]),
             (Command::Delete, &[Created, Stopped]),
+            (Command::Exec, &[Created, Running]),
+            (Command::ExecPaused, &[Created, Running, Paused]),
         ] {
             for status in all {
                 let got = allow(command, status, "box").is_ok();

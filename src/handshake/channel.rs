@@ -1,5 +1,6 @@
 //! A socket on which each side can say only what is its to say.
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -18,6 +19,8 @@ const MAX_MESSAGE: usize = 128 * 1024;
 pub struct Channel<S, R> {
     socket: OwnedFd,
     peer: &'static str,
+    /// Made before a resource limit can be in the way.
+    buffer: RefCell<Vec<u8>>,
     types: PhantomData<(S, R)>,
 }
 
@@ -34,10 +37,13 @@ pub fn pair<S, R>(
 ) -> Result<(Channel<S, R>, Channel<R, S>)> {
     let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .context("make the channel")?;
-    Ok((
-        Channel { socket: a, peer: other, types: PhantomData },
-        Channel { socket: b, peer: one, types: PhantomData },
-    ))
+    Ok((Channel::new(a, other), Channel::new(b, one)))
+}
+
+impl<S, R> Channel<S, R> {
+    fn new(socket: OwnedFd, peer: &'static str) -> Self {
+        Self { socket, peer, buffer: RefCell::new(vec![0; MAX_MESSAGE]), types: PhantomData }
+    }
 }
 
 impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
@@ -74,7 +80,7 @@ impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
     /// # Errors
     /// Those of read(2), or a message of another form.
     pub fn receive_or_end(&self) -> Result<Option<R>> {
-        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut bytes = self.buffer.borrow_mut();
         let count = loop {
             match read(&self.socket, &mut bytes) {
                 // The other side ended with a message of ours unread (unix(7)).

@@ -1,4 +1,4 @@
-//! What the runtime and the container's init tell each other.
+//! What the runtime and the container's init tell each other, and a process that joins later.
 //!
 //! ```text
 //!   runtime                                init
@@ -13,6 +13,9 @@
 //!      |  Committed  --------------------->  |   limits are set and the state is saved
 //!      |                                     |   init waits at the gate
 //! ```
+//!
+//! A process that joins sends `Forked`, `Ready`, and an error of execve(2) as `Failed` even after
+//! `Committed`; then its end of the channel is closed with the execve.
 //!
 //! Init may send `Failed` instead of any of its messages; it is always the last one. Whoever
 //! reads and finds the other side gone gets an error at once: init ends then, and the runtime
@@ -36,6 +39,8 @@ pub enum FromInit {
     Ready {
         /// What init passed over.
         warnings: Vec<String>,
+        /// The places of resource limits that only the runtime may set.
+        limits: Vec<usize>,
     },
     /// The error and its causes, outermost first.
     Failed(Vec<String>),

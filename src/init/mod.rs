@@ -1,26 +1,35 @@
 //! The container's side: what happens in the new processes, from their birth to the program.
 
+mod exec;
 mod fds;
 mod pid1;
 mod stage1;
 
 use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use crate::cgroups::Entry;
-use crate::error;
 use crate::handshake::channel::Channel;
 use crate::handshake::gate;
 use crate::handshake::{FromInit, FromRuntime};
 use crate::namespaces::Case;
 use crate::namespaces::join::Joined;
 use crate::plan::Plan;
+use crate::process::rlimits::{self, Rlimit};
+use crate::process::terminal::Console;
 use crate::procfs::Procfs;
 use crate::rootfs::Mapped;
+use crate::sys::process::default_signals;
 use crate::sys::sealed::Image;
+use crate::{error, log};
+pub use exec::{Exec, exec};
 
 /// Everything that the new process has from the runtime.
 #[derive(Debug)]
@@ -45,6 +54,8 @@ pub struct Setup<'a> {
     pub image: Image,
     /// A file of the host that disappears with the host's mounts: see `Rootfs::enter`.
     pub place: PathBuf,
+    /// For whom a terminal is to be made.
+    pub console: Option<Console>,
 }
 
 /// The exit status of an init that failed before the program: runc's.
@@ -77,10 +88,45 @@ fn become_root() -> nix::Result<()> {
     unmapped_is_fine(setresuid(user, user, user))
 }
 
+/// Waits for the runtime to say what it has to say now.
+fn expect(channel: &Channel<FromInit, FromRuntime>, wanted: &FromRuntime) -> Result<()> {
+    let message = channel.receive()?;
+    if message != *wanted {
+        bail!("the runtime sent {message:?} instead of {wanted:?}");
+    }
+    Ok(())
+}
+
+/// Lets go of everything but the channel, `keep` and what the program inherits; sets limits; tells
+/// the runtime that nothing is left to do here, and waits for its consent.
+///
+/// The channel decides from here on whether this process lives: the runtime may end then.
+fn be_ready(
+    channel: &Channel<FromInit, FromRuntime>,
+    keep: &[BorrowedFd<'_>],
+    preserved: u32,
+    limits: &[Rlimit],
+) -> Result<()> {
+    let mut keep = keep.to_vec();
+    keep.push(channel.as_fd());
+    keep.extend(log::descriptor());
+    fds::close_others(&keep, preserved)?;
+    prctl::set_pdeathsig(None).context("live without the runtime")?;
+    let (warnings, limits) = (log::take_waiting(), rlimits::set_own(limits)?);
+    channel.send(&FromInit::Ready { warnings, limits })?;
+    expect(channel, &FromRuntime::Committed)
+}
+
+/// Sets signals to what a new program expects: none ignored, none blocked.
+fn reset_signals() -> nix::Result<()> {
+    default_signals();
+    SigSet::empty().thread_set_mask()
+}
+
 /// Tells the runtime why there will be no container.
 fn report(channel: &Channel<FromInit, FromRuntime>, error: &anyhow::Error) -> i32 {
     let chain = error::chain(error);
-    crate::log::debug(|| format!("init fails: {}", chain.join(": ")));
+    log::debug(|| format!("init fails: {}", chain.join(": ")));
     // A runtime that is gone cannot be told.
     let _ = channel.send(&FromInit::Failed(chain));
     FAILED

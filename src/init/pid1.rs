@@ -1,16 +1,15 @@
 //! The container's init: from its birth to the program.
 
 use std::fs::File;
-use std::os::fd::BorrowedFd;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sched::unshare;
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getpid, sethostname, setsid};
 
-use super::{FAILED, Setup, become_root, fds, report};
+use super::{FAILED, Setup, be_ready, become_root, expect, report, reset_signals};
 use crate::handshake::channel::Channel;
 use crate::handshake::gate::Inside;
 use crate::handshake::{FromInit, FromRuntime};
@@ -18,10 +17,12 @@ use crate::hooks::{Environment, Kind as HookKind};
 use crate::namespaces::{Case, Kind, clone_flags, net, time};
 use crate::plan::Plan;
 use crate::process::program::Program;
+use crate::process::terminal::Terminal;
 use crate::process::{keyring, stdio};
+use crate::resolve::Root;
 use crate::rootfs::Tree;
 use crate::spec::state::{State, Status};
-use crate::sys::process::{default_signals, set_domain_name};
+use crate::sys::process::set_domain_name;
 use crate::sys::sealed::Image;
 use crate::{error, log};
 
@@ -56,7 +57,8 @@ impl Setup<'_> {
         }
         let offsets = time::open_offsets(&self.procfs, &plan.namespaces.time_offsets)?;
         self.take_ids()?;
-        // From here on processes of other namespaces may see this one.
+        // From here on processes of other namespaces may see this one; if a PID namespace was
+        // joined they can already, and the runtime has hidden before the clone.
         prctl::set_dumpable(false).context("hide from other processes")?;
         self.enter_namespaces(offsets)?;
         setsid().context("make a session")?;
@@ -69,9 +71,7 @@ impl Setup<'_> {
         self.run_hooks(&tree)?;
         let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
         plan.rootfs.enter(&tree, image, &self.place)?;
-        if plan.rootfs.has_own_dev() {
-            stdio::reopen_null(&tree.root).context("reopen standard streams in the container")?;
-        }
+        self.set_streams(&tree.root)?;
         self.set_names_and_parameters()?;
         // Last of all, since the steps before write below /proc and /dev.
         plan.rootfs.finish(&tree, &self.procfs)?;
@@ -125,6 +125,20 @@ impl Setup<'_> {
         plan.hooks.run(HookKind::CreateContainer, &state, Environment::Empty)
     }
 
+    fn set_streams(&mut self, root: &Root) -> Result<()> {
+        let rootfs = &self.plan.rootfs;
+        if let Some(console) = self.console.take() {
+            let terminal = Terminal::make(root).context("process.terminal")?;
+            rootfs.mount_console(root, terminal.end())?;
+            terminal.send(&console)?;
+            return terminal.become_streams();
+        }
+        if rootfs.has_own_dev() {
+            stdio::reopen_null(root).context("reopen standard streams in the container")?;
+        }
+        Ok(())
+    }
+
     fn set_names_and_parameters(&self) -> Result<()> {
         let plan = self.plan;
         if let Some(name) = &plan.hostname {
@@ -144,26 +158,10 @@ impl Setup<'_> {
     }
 }
 
-fn expect(channel: &Channel<FromInit, FromRuntime>, wanted: &FromRuntime) -> Result<()> {
-    let message = channel.receive()?;
-    if message != *wanted {
-        bail!("the runtime sent {message:?} instead of {wanted:?}");
-    }
-    Ok(())
-}
-
 /// Reports success and waits for the runtime to have saved the container.
-///
-/// The channel decides from here on whether init lives: the runtime may end now.
 fn commit(plan: &Plan, channel: &Channel<FromInit, FromRuntime>, gate: &Inside) -> Result<()> {
-    use std::os::fd::AsFd;
-    let mut keep: Vec<BorrowedFd<'_>> = gate.descriptors().to_vec();
-    keep.push(channel.as_fd());
-    keep.extend(log::descriptor());
-    fds::close_others(&keep, plan.preserve_fds)?;
-    prctl::set_pdeathsig(None).context("live without the runtime")?;
-    channel.send(&FromInit::Ready { warnings: log::take_waiting() })?;
-    expect(channel, &FromRuntime::Committed)
+    let limits = plan.process.as_ref().map(|process| process.rlimits.as_slice());
+    be_ready(channel, &gate.descriptors(), plan.preserve_fds, limits.unwrap_or_default())
 }
 
 /// Waits at the gate and becomes the program.
@@ -177,9 +175,7 @@ fn wait_and_start(plan: &Plan, program: Option<Program>, gate: &Inside) -> i32 {
         let _ = gate.failed(&error::chain(&error));
         return FAILED;
     }
-    default_signals();
-    let unblocked = SigSet::empty().thread_set_mask();
-    if unblocked.is_err() || gate.executing().is_err() {
+    if reset_signals().is_err() || gate.executing().is_err() {
         return FAILED;
     }
     let error = program.execute();

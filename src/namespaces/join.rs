@@ -9,9 +9,10 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::setns;
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{chroot, fchdir};
+use nix::unistd::{Pid, chroot, fchdir};
 
 use super::{KINDS, Kind, Namespaces, Source};
+use crate::procfs::Procfs;
 use crate::sys;
 
 /// The open namespaces that a container joins, in an order that works: those whose owner is
@@ -48,6 +49,19 @@ impl Joined {
             list.push((kind, fd, json));
         }
         Ok(Self { list })
+    }
+
+    /// Opens the namespaces of these kinds that the process `pid` is in.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub(super) fn of_process(procfs: &Procfs, pid: Pid, kinds: &[Kind]) -> Result<Self> {
+        let kinds = ORDER.into_iter().filter(|kind| kinds.contains(kind));
+        let open = |kind: Kind| {
+            let fd = procfs.open_namespace(&pid.to_string(), kind.file())?;
+            Ok((kind, fd, format!("the container's {} namespace", kind.file())))
+        };
+        Ok(Self { list: kinds.map(open).collect::<Result<_>>()? })
     }
 
     /// The joined namespace of this kind is the one that the runtime is in.

@@ -18,6 +18,7 @@
 
 pub mod join;
 pub mod net;
+pub mod process;
 pub mod sysctl;
 pub mod time;
 pub mod user;
@@ -150,6 +151,12 @@ impl Namespaces {
     #[must_use]
     pub fn source(&self, kind: Kind) -> Option<&Source> {
         self.list.iter().find(|(listed, ..)| *listed == kind).map(|(_, source, _)| source)
+    }
+
+    /// The kinds of namespaces that the runtime is not in.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.list.iter().map(|(kind, ..)| *kind).collect()
     }
 
     /// The container has a namespace of this kind that the runtime is not in.

@@ -5,6 +5,7 @@ pub mod keyring;
 pub mod program;
 pub mod rlimits;
 pub mod stdio;
+pub mod terminal;
 pub mod user;
 
 use std::ffi::CString;
@@ -15,10 +16,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
-use nix::unistd::{fchdir, getcwd};
+use nix::unistd::{Pid, fchdir, getcwd};
 use oci_spec::runtime;
 
 use crate::error;
+use crate::procfs::Procfs;
 use crate::resolve::{Missing, Root};
 use program::Program;
 
@@ -35,7 +37,11 @@ pub struct Process {
     pub rlimits: Vec<rlimits::Rlimit>,
     no_new_privileges: bool,
     /// The value for `/proc/PID/oom_score_adj`.
-    pub oom_score_adj: Option<i32>,
+    oom_score_adj: Option<i32>,
+    /// Its standard streams are a terminal.
+    pub terminal: bool,
+    /// The first size of that terminal.
+    pub console_size: Option<terminal::Size>,
 }
 
 impl Process {
@@ -55,7 +61,14 @@ impl Process {
             rlimits: rlimits::from_spec(process.rlimits().as_deref().unwrap_or_default()),
             no_new_privileges: process.no_new_privileges() == Some(true),
             oom_score_adj: process.oom_score_adj(),
+            terminal: process.terminal() == Some(true),
+            console_size: process.console_size().as_ref().and_then(size),
         })
+    }
+
+    /// Sets the arguments, of which JSON can hold only those that are UTF-8.
+    pub fn set_args(&mut self, args: Vec<CString>) {
+        self.args = args;
     }
 
     /// The environment as configured, before defaults are added.
@@ -75,6 +88,20 @@ impl Process {
             Some(sets) if !own_user_namespace => sets.check_grantable(),
             _ => Ok(()),
         }
+    }
+
+    /// Sets how readily the kernel kills the process `pid` when memory is short.
+    ///
+    /// The runtime does this, as lowering the value takes a capability on the host, and it may
+    /// look at processes that hide from others.
+    ///
+    /// # Errors
+    /// EACCES without that capability.
+    pub fn set_oom_score(&self, procfs: &Procfs, pid: Pid) -> Result<()> {
+        let Some(score) = self.oom_score_adj else { return Ok(()) };
+        procfs
+            .write(&format!("{pid}/oom_score_adj"), score)
+            .with_context(|| format!("process.oomScoreAdj: set it to {score}"))
     }
 
     /// Turns this process into the program's user and finds the program, in the container.
@@ -128,6 +155,13 @@ impl Process {
         let (cwd, why) = (self.cwd.display(), error::errno(number));
         anyhow!("process.cwd: chdir to cwd ({cwd:?}) set in config.json failed: {why}")
     }
+}
+
+/// Engines write zeroes for a size that they do not know (BXP-04).
+fn size(size: &runtime::Box) -> Option<terminal::Size> {
+    let short = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);
+    let (rows, columns) = (short(size.height()), short(size.width()));
+    (rows != 0 && columns != 0).then_some(terminal::Size { rows, columns })
 }
 
 /// Enters a directory of the container. Links of procfs, which could lead to a directory that

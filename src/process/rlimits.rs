@@ -1,6 +1,7 @@
 //! Resource limits: getrlimit(2).
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::sys::resource::Resource;
 use nix::unistd::Pid;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
@@ -21,20 +22,47 @@ pub(super) fn from_spec(limits: &[PosixRlimit]) -> Vec<Rlimit> {
     limits.iter().map(convert).collect()
 }
 
-/// Sets `limits` for init. The runtime does this, because a hard limit can be raised only with
-/// `CAP_SYS_RESOURCE` on the host, which init lacks in a user namespace; and it does it when init
-/// has done its own work, which a low limit would make fail.
+/// Sets `limits` for the caller, and returns the places of those that it may not set.
+///
+/// Whoever sets them, this comes last, since a low limit would make other steps fail. The caller
+/// is the program's user by then. Lowering is open to everybody; raising a hard limit takes
+/// `CAP_SYS_RESOURCE` on the host, so those are left to the runtime, which could in turn not lower
+/// a limit of another user without that capability (getrlimit(2)).
 ///
 /// # Errors
-/// EPERM when a hard limit is above the runtime's own and it lacks that capability.
-pub fn set(limits: &[Rlimit], pid: Pid) -> Result<()> {
+/// Those of prlimit(2) but EPERM.
+pub fn set_own(limits: &[Rlimit]) -> Result<Vec<usize>> {
+    let mut left = Vec::new();
     for (index, limit) in limits.iter().enumerate() {
-        let Rlimit { kind, soft, hard } = *limit;
-        sys::process::prlimit(pid, resource(kind), soft, hard).with_context(|| {
-            format!("process.rlimits[{index}]: set {kind} to soft {soft}, hard {hard}")
-        })?;
+        match limit.set(Pid::from_raw(0)) {
+            Err(Errno::EPERM) => left.push(index),
+            other => other.with_context(|| limit.context(index))?,
+        }
+    }
+    Ok(left)
+}
+
+/// Sets those `limits` for the process `pid` that it has `left` to the runtime.
+///
+/// # Errors
+/// EPERM without `CAP_SYS_RESOURCE`.
+pub fn set(limits: &[Rlimit], left: &[usize], pid: Pid) -> Result<()> {
+    let left = left.iter().filter_map(|index| Some((index, limits.get(*index)?)));
+    for (index, limit) in left {
+        limit.set(pid).with_context(|| limit.context(*index))?;
     }
     Ok(())
+}
+
+impl Rlimit {
+    fn set(&self, pid: Pid) -> nix::Result<()> {
+        sys::process::prlimit(pid, resource(self.kind), self.soft, self.hard)
+    }
+
+    fn context(&self, index: usize) -> String {
+        let Self { kind, soft, hard } = self;
+        format!("process.rlimits[{index}]: set {kind} to soft {soft}, hard {hard}")
+    }
 }
 
 fn resource(kind: PosixRlimitType) -> Resource {

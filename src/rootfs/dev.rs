@@ -1,7 +1,7 @@
 //! `/dev`: device nodes, links, and `ptmx`.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -151,6 +151,20 @@ fn open_mount_point(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
         }
         other => other,
     }
+}
+
+/// Shows the program's terminal as `/dev/console` (DDV-07).
+///
+/// # Errors
+/// When a link is there (CVE-2026-88264), or it cannot be mounted.
+pub(super) fn mount_console(root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
+    let (dir, name) = root.open_parent(Path::new("/dev/console"), Missing::MakeDirectory)?;
+    let target = open_mount_point(&dir, name)?;
+    let stat = fstat(&target)?;
+    let is_link = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFLNK.bits();
+    ensure!(!is_link, "it is a symbolic link");
+    let console = sys::mount::open_tree_clone(terminal, c"", false).context("open_tree")?;
+    sys::mount::move_mount(console.as_fd(), target.as_fd()).context("move_mount")
 }
 
 /// Makes the links of `/dev` whose targets exist, and leaves those alone that are there.

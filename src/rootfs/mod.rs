@@ -16,7 +16,7 @@ mod pivot;
 mod verify;
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -40,6 +40,23 @@ pub enum Change {
     Move,
     /// chroot(2): there is no mount namespace of the container's own.
     Chroot,
+}
+
+/// `/dev` is the container's own, and not taken from the host (BXM-12).
+#[must_use]
+pub fn has_own_dev(spec: &Spec) -> bool {
+    !spec.mounts().iter().flatten().any(mount::is_bound_dev)
+}
+
+/// Changes the root to the directory `path`, for a process that joins a container without a mount
+/// namespace.
+///
+/// # Errors
+/// Those of open(2) and chroot(2).
+pub fn change_root(path: &Path) -> Result<Root> {
+    let root = pivot::open_root(path)?;
+    pivot::change_root(&root)?;
+    Ok(root)
 }
 
 /// What the root file system is to become.
@@ -96,7 +113,7 @@ impl Rootfs {
             mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle, user_namespace));
         let mounts: Vec<_> = mounts.collect::<Result<_>>()?;
         let linux = spec.linux().as_ref();
-        let own_dev = !mounts.iter().any(Mount::is_bound_dev);
+        let own_dev = has_own_dev(spec);
         let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
         let words = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
         Ok(Self {
@@ -221,6 +238,14 @@ impl Rootfs {
                 .context("linux.rootfsPropagation: apply it")?;
         }
         Ok(())
+    }
+
+    /// Shows the program's terminal as `/dev/console`, before `/dev` may become read-only.
+    ///
+    /// # Errors
+    /// When a link is there, or it cannot be mounted.
+    pub fn mount_console(&self, root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
+        dev::mount_console(root, terminal).context("mount the terminal on /dev/console")
     }
 
     /// Closes the container's view: read-only mounts, the read-only root, masked and read-only

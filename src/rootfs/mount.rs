@@ -83,6 +83,12 @@ impl fmt::Display for Mount {
     }
 }
 
+/// The mount is `/dev` itself, taken from the host (BXM-12).
+pub(super) fn is_bound_dev(mount: &oci_spec::runtime::Mount) -> bool {
+    let options = mount.options().iter().flatten().map(String::as_str);
+    clean(mount.destination()) == Path::new("/dev") && Options::parse(options).bind.is_some()
+}
+
 impl Mount {
     /// Takes over one entry of a checked document. Relative sources of bind mounts count from
     /// `bundle` (MNT-08), relative destinations from the container's root (MNT-06).
@@ -153,12 +159,6 @@ impl Mount {
             self.destination.display()
         );
         Ok(())
-    }
-
-    /// The mount is `/dev` itself, taken from the host (BXM-12).
-    #[must_use]
-    pub(super) fn is_bound_dev(&self) -> bool {
-        self.destination == Path::new("/dev") && matches!(self.kind, Kind::Bind { .. })
     }
 
     /// The mount is a new procfs or sysfs.

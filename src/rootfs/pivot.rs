@@ -28,6 +28,15 @@ pub(super) fn isolate(propagation: u64) -> Result<()> {
     sys::mount::mount_setattr(root.as_fd(), attributes, true).context("change propagation of /")
 }
 
+/// Opens the directory that is the root file system.
+///
+/// # Errors
+/// Those of open(2).
+pub(super) fn open_root(path: &Path) -> Result<Root> {
+    let root = open(path, DIRECTORY, Mode::empty());
+    root.map(Root::new).with_context(|| format!("open {}", path.display()))
+}
+
 /// Mounts the root file system on itself and returns the mount.
 ///
 /// It is private if the mount it was made from is, see [`make_parent_private`], and else a slave

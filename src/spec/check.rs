@@ -94,7 +94,8 @@ fn version(text: &str) -> Result<()> {
     Ok(())
 }
 
-fn process(process: &Process) -> Result<()> {
+/// Checks the `process` object.
+pub(super) fn process(process: &Process) -> Result<()> {
     absolute("process.cwd", process.cwd())?;
     ensure!(process.args().iter().flatten().count() > 0, "process.args: required");
     each("process.args", process.args(), |path, arg| no_nul(path, arg))?;
@@ -105,7 +106,11 @@ fn process(process: &Process) -> Result<()> {
         ensure!(!name.is_empty(), "{path}: {entry:?} has no name before \"=\"");
         Ok(())
     })?;
-    if let Some(umask) = process.user().umask() {
+    let user = process.user();
+    valid_id("process.user.uid", user.uid())?;
+    valid_id("process.user.gid", user.gid())?;
+    each("process.user.additionalGids", user.additional_gids(), |path, gid| valid_id(path, *gid))?;
+    if let Some(umask) = user.umask() {
         ensure!(umask <= 0o777, "process.user.umask: {umask} is above 511 (octal 0777)");
     }
     if let Some(score) = process.oom_score_adj() {
@@ -113,6 +118,12 @@ fn process(process: &Process) -> Result<()> {
         ensure!(allowed.contains(&score), "process.oomScoreAdj: {score} is not in -1000..=1000");
     }
     rlimits(process.rlimits().as_deref().unwrap_or_default())
+}
+
+/// The largest number is no id: to setresuid(2) it means «leave it as it is», which is root.
+fn valid_id(path: &str, id: u32) -> Result<()> {
+    ensure!(id != u32::MAX, "{path}: {id} is not an id");
+    Ok(())
 }
 
 fn rlimits(limits: &[PosixRlimit]) -> Result<()> {
@@ -347,6 +358,12 @@ mod tests {
             (process(json!({"env": ["A=1", "B"]})), "process.env[1]: \"B\" has no \"=\""),
             (process(json!({"env": ["=x"]})), "process.env[0]: "),
             (process(json!({"user": {"umask": 512}})), "process.user.umask: 512"),
+            (process(json!({"user": {"uid": 4_294_967_295_u32}})), "process.user.uid: "),
+            (process(json!({"user": {"gid": 4_294_967_295_u32}})), "process.user.gid: "),
+            (
+                process(json!({"user": {"additionalGids": [1, 4_294_967_295_u32]}})),
+                "process.user.additionalGids[1]: 4294967295 is not an id",
+            ),
             (process(json!({"oomScoreAdj": -1001})), "process.oomScoreAdj: -1001"),
             (
                 process(json!({"rlimits": [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]})),

@@ -7,17 +7,18 @@
 
 mod check;
 pub mod defaults;
+pub mod joining;
 mod presence;
 pub mod state;
 pub mod template;
 mod unsupported;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use oci_spec::runtime::Spec;
 use serde_json::Value;
 
@@ -51,33 +52,48 @@ pub struct Checked {
 /// Anything that the specification does not allow, with the JSON path of the member.
 pub fn load(bundle: &Path) -> Result<Checked> {
     let bundle = bundle.canonicalize().with_context(|| format!("bundle {}", bundle.display()))?;
-    let bytes = read(&bundle.join(CONFIG))?;
+    let path = bundle.join(CONFIG);
+    let Some(file) = open(&path)? else {
+        bail!("JSON specification file {} not found", path.display())
+    };
+    let meta = file.metadata().with_context(|| format!("stat {}", path.display()))?;
+    ensure!(meta.is_file(), "{} is not a regular file", path.display());
+    let bytes = read(file, &path)?;
     let (spec, warnings) = parse(&bytes).context(CONFIG)?;
     let rootfs = rootfs(&spec, &bundle).context(CONFIG)?;
     Ok(Checked { spec, bundle, rootfs, bytes, warnings })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    // A fifo is refused below, and not waited for.
-    let nonblocking = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = match nonblocking {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("JSON specification file {} not found", path.display())
-        }
-        other => other.with_context(|| format!("open {}", path.display()))?,
-    };
-    let meta = file.metadata().with_context(|| format!("stat {}", path.display()))?;
-    if !meta.is_file() {
-        bail!("{} is not a regular file", path.display());
+/// Opens a document for reading, if there is one.
+fn open(path: &Path) -> Result<Option<File>> {
+    // A fifo or device is not waited for.
+    match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).with_context(|| format!("open {}", path.display())),
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MAX_SIZE)).unwrap_or(0));
+}
+
+/// Reads a document whole.
+fn read(file: File, path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
     file.take(MAX_SIZE + 1)
         .read_to_end(&mut bytes)
         .with_context(|| format!("read {}", path.display()))?;
-    if bytes.len() as u64 > MAX_SIZE {
-        bail!("{} is larger than 16 MiB", path.display());
-    }
+    ensure!(bytes.len() as u64 <= MAX_SIZE, "{} is larger than 16 MiB", path.display());
     Ok(bytes)
+}
+
+/// Reads again the bytes of a document that has been checked when its container was made.
+///
+/// # Errors
+/// When they are damaged.
+pub fn again(bytes: &[u8]) -> Result<(Spec, Value)> {
+    let mut tree: Value = serde_json::from_slice(bytes).context("not JSON")?;
+    presence::drop_null(&mut tree);
+    presence::drop_foreign(&mut tree);
+    presence::drop_unknown_capabilities(&mut tree);
+    let process = tree.get("process").cloned().unwrap_or_default();
+    Ok((typed(tree)?, process))
 }
 
 /// Turns the bytes of a document into a checked one and the warnings it caused.

@@ -84,7 +84,17 @@ pub(super) fn check(tree: &Value) -> Result<()> {
     if !tree.is_object() {
         bail!("the document is not an object");
     }
-    for (path, members) in REQUIRED {
+    required(tree, |_| true)?;
+    device_numbers(tree)
+}
+
+/// Checks that all required members are there of `{"process": …}`.
+pub(super) fn check_process(tree: &Value) -> Result<()> {
+    required(tree, |path| path.starts_with("process"))
+}
+
+fn required(tree: &Value, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    for (path, members) in REQUIRED.into_iter().filter(|(path, _)| wanted(path)) {
         each(tree, path, String::new(), &mut |object, here| match members
             .iter()
             .find(|member| !object.contains_key(**member))
@@ -94,7 +104,7 @@ pub(super) fn check(tree: &Value) -> Result<()> {
             None => Ok(()),
         })?;
     }
-    device_numbers(tree)
+    Ok(())
 }
 
 /// A device node needs its numbers unless it is a FIFO (DEV-06).

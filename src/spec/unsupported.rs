@@ -11,11 +11,22 @@ use oci_spec::runtime::{
 pub(super) fn refuse(spec: &Spec) -> Result<()> {
     let mut asked = Vec::new();
     if let Some(process) = spec.process() {
-        self::process(process, &mut asked);
+        refuse_process(process)?;
     }
     if let Some(linux) = spec.linux() {
         self::linux(linux, &mut asked);
     }
+    refuse_first(asked)
+}
+
+/// Refuses a `process` object that asks for something this version cannot do.
+pub(super) fn refuse_process(process: &Process) -> Result<()> {
+    let mut asked = Vec::new();
+    self::process(process, &mut asked);
+    refuse_first(asked)
+}
+
+fn refuse_first(asked: Asked) -> Result<()> {
     match asked.into_iter().find(|(_, asked)| *asked) {
         Some((path, _)) => bail!("{path}: not supported by this version"),
         None => Ok(()),
@@ -28,7 +39,6 @@ fn process(process: &Process, asked: &mut Asked) {
     let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     asked.extend(
         [
-            ("process.terminal", process.terminal() == Some(true)),
             ("process.apparmorProfile", text(process.apparmor_profile())),
             ("process.selinuxLabel", text(process.selinux_label())),
             ("process.scheduler", process.scheduler().is_some()),
@@ -116,7 +126,6 @@ mod tests {
         let linux = |change| json!({"linux": change});
         let resources = |change| json!({"linux": {"resources": change}});
         refused([
-            (json!({"process": {"terminal": true}}), "process.terminal: not supported"),
             (json!({"process": {"apparmorProfile": "x"}}), "process.apparmorProfile: "),
             (linux(json!({"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}})), "linux.seccomp: "),
             (linux(json!({"netDevices": {"eth0": {}}})), "linux.netDevices: "),

@@ -13,4 +13,6 @@ pub mod namespace;
 pub mod net;
 pub mod process;
 pub mod sealed;
+pub mod socket;
 pub mod stat;
+pub mod tty;

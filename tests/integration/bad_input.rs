@@ -272,7 +272,6 @@ fn fields_that_nobody_knows_are_passed_over() {
 
 fn what_is_not_built_yet_is_refused() {
     for (pointer, value) in [
-        ("/process/terminal", json!(true)),
         ("/process/apparmorProfile", json!("x")),
         ("/process/selinuxLabel", json!("x")),
         ("/process/scheduler", json!({"policy": "SCHED_IDLE"})),
@@ -297,14 +296,8 @@ fn what_is_not_built_yet_is_refused() {
     }
     let case = Case::new(&[]);
     case.write_config();
-    for words in [
-        &["--systemd-cgroup", "create"][..],
-        &["create", "--console-socket", "/x"],
-        &["create", "--pidfd-socket", "/x"],
-    ] {
-        let words: Vec<_> = words.iter().copied().chain([&*case.id]).collect();
-        refused_with(&case, &words, ": not supported by this version");
-    }
+    let words = ["--systemd-cgroup", "create", &case.id];
+    refused_with(&case, &words, ": not supported by this version");
 }
 
 fn ids_that_are_no_ids() {

@@ -22,10 +22,8 @@ tests! {
 }
 
 /// Documents that are refused, with the reason. All others run.
-const REFUSED: &[(&str, &str)] = &[
-    ("docker28-kitchen-sink", "linux.resources.blockIO: not supported by this version"),
-    ("docker28-tty-interactive", "process.terminal: not supported by this version"),
-];
+const REFUSED: &[(&str, &str)] =
+    &[("docker28-kitchen-sink", "linux.resources.blockIO: not supported by this version")];
 
 fn every_document_of_an_engine_runs_as_under_runc() {
     let runc = reference::runc();
@@ -56,7 +54,6 @@ fn the_document_of_spec_runs_as_under_runc() {
     let cgroup = case.config["linux"]["cgroupsPath"].take();
     case.config = serde_json::from_slice(&config).expect("a document");
     case.config["linux"]["cgroupsPath"] = cgroup;
-    case.set("/process/terminal", json!(false));
     case.set("/process/args", json!(["/bin/probe", "report"]));
     let document = Document { case, name: "spec".to_string(), _donor: None, _container: None };
     let wrong = document.compare(reference::runc().as_deref());

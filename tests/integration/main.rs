@@ -14,6 +14,7 @@ mod cgroups;
 mod cgroups_v2;
 mod commands;
 mod documents;
+mod exec;
 mod hooks;
 mod id_maps;
 mod leftovers;
@@ -24,6 +25,7 @@ mod process;
 mod races;
 mod rootfs;
 mod security;
+mod terminal;
 mod verification;
 
 use std::process::ExitCode;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
+        Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "security", tests: security::TESTS },
+        Suite { name: "terminal", tests: terminal::TESTS },
         Suite { name: "verification", tests: verification::TESTS },
     ])
 }

@@ -50,6 +50,15 @@ fn run(verb: &str, args: &[&str]) {
         ("fork", [count]) => fork(count.parse().expect("a number")),
         ("spawn", words) => spawn(words),
         ("spin", [millis]) => spin(millis.parse().expect("a number")),
+        ("change-root", [path]) => {
+            tell(nix::unistd::chroot(*path).map_err(std::io::Error::from));
+        }
+        ("terminal", []) => terminal(),
+        ("size", []) => size(),
+        ("wait-for-size", []) => wait_for_size(),
+        ("read-line", []) => read_line(),
+        ("lines", [count]) => lines(count.parse().expect("a number")),
+        ("peep", [first]) => peep(first.parse().expect("a number")),
         ("allocate", [mib]) => allocate(mib.parse().expect("a number")),
         ("report", []) => println!("{:#}", report()),
         _ => {
@@ -193,6 +202,93 @@ fn allocate(mib: usize) {
         page[0] = 1;
     }
     println!("allocated {}", memory.iter().map(|byte| usize::from(*byte)).sum::<usize>() / 256);
+}
+
+/// What the standard streams and the session are.
+fn terminal() {
+    for (name, stream) in [("stdin", 0), ("stdout", 1), ("stderr", 2)] {
+        let target = fs::read_link(format!("/proc/self/fd/{stream}")).unwrap_or_default();
+        println!("{name} {}", generic(&target.display().to_string()));
+    }
+    let own = std::process::id();
+    let session = nix::unistd::getsid(None).map_or(0, nix::unistd::Pid::as_raw);
+    println!("leader {}", session.unsigned_abs() == own);
+    println!("controlling {}", File::open("/dev/tty").map_or_else(|e| text(&e), |_| "ok".into()));
+    stat("/dev/console");
+    stat("/dev/pts/0");
+}
+
+fn size() {
+    use std::os::fd::AsFd;
+    match orlop::sys::tty::size(std::io::stdin().as_fd()) {
+        Ok(size) => println!("size {} {}", size.rows, size.columns),
+        Err(errno) => println!("{errno:?}"),
+    }
+}
+
+/// Waits until the size of the terminal changes.
+fn wait_for_size() {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGWINCH);
+    set.thread_block().expect("block signals");
+    println!("ready");
+    set.wait().expect("wait for a signal");
+    size();
+}
+
+fn read_line() {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("read a line");
+    println!("read {:?}", line);
+}
+
+/// Writes numbered lines as fast as they go.
+fn lines(count: usize) {
+    let mut out = std::io::stdout().lock();
+    for number in 0..count {
+        writeln!(out, "line {number}").expect("write a line");
+    }
+}
+
+/// Tries without end to look into processes that appear, and says what of them it could see that
+/// is none of the container's. Ends when there is a file `/stop`.
+fn peep(first: i32) {
+    let (mut pid, mut tries) = (first, 0_u64);
+    println!("ready");
+    while !Path::new("/stop").exists() {
+        // Processes come in order; one that is not there yet will be.
+        let there = (pid..pid + 8).filter(|candidate| look_into(*candidate)).max();
+        pid = there.unwrap_or(pid);
+        tries += 8;
+    }
+    println!("tries {tries}, last {pid}");
+}
+
+/// Looks into the process; says whether it is there.
+fn look_into(pid: i32) -> bool {
+    let dir = format!("/proc/{pid}");
+    // The C library of a program that starts looks at the last one.
+    let mine = ["/".to_string(), "/bin/probe".to_string(), format!("{dir}/maps")];
+    let own = |path: &Path| {
+        let path = path.to_string_lossy();
+        mine.iter().any(|own| *own == path) || path.starts_with("/dev/") || path.contains(":[")
+    };
+    let mut links = vec![format!("{dir}/exe"), format!("{dir}/cwd")];
+    if let Ok(entries) = fs::read_dir(format!("{dir}/fd")) {
+        links.extend(entries.flatten().map(|entry| entry.path().display().to_string()));
+    }
+    for link in links {
+        match fs::read_link(&link) {
+            Ok(target) if !own(&target) => println!("seen: {link} is {}", target.display()),
+            _ => {}
+        }
+    }
+    if let Ok(environment) = fs::read_to_string(format!("{dir}/environ"))
+        && environment.contains("SECRET")
+    {
+        println!("seen: {dir}/environ is {environment}");
+    }
+    Path::new(&dir).exists()
 }
 
 /// Everything about this process that a runtime decides.

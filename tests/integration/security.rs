@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
-use crate::harness::{Case, wait_until_gone};
+use crate::harness::{Case, Output, wait_until_gone};
 use crate::tests;
 
 tests! {
@@ -27,6 +27,7 @@ tests! {
     the_inheritable_set_is_empty_unless_asked_for needs [Root],
     no_path_of_the_image_is_resolved_by_the_ordinary_rules needs [Root, Strace]
         unlike runc "resolves some",
+    nothing_of_the_runtime_can_be_seen_by_who_shares_its_processes needs [Root],
 }
 
 /// CVE-2019-5736: whoever once held the executable can try to write to it when nobody executes
@@ -252,4 +253,25 @@ fn no_path_of_the_image_is_resolved_by_the_ordinary_rules() {
     }
     assert!(text.contains(" pivot_root("), "{text}");
     assert_eq!(wrong, Vec::<&str>::new());
+}
+
+/// CVE-2016-9962, for a container that joins the PID namespace of another: somebody there tries
+/// without end to look into its init.
+fn nothing_of_the_runtime_can_be_seen_by_who_shares_its_processes() {
+    let rounds = if std::env::var_os("TORTURE").is_some() { 1000 } else { 50 };
+    let donor = Case::new(&["peep", "2"]);
+    let mut run = donor.run_in_background();
+    assert_eq!(run.line(), "ready");
+    let mut case = Case::new(&[]);
+    let path = format!("/proc/{}/ns/pid", donor.pid());
+    case.namespace("pid", Some(json!({"type": "pid", "path": path})));
+    case.write_config();
+    for _ in 0..rounds {
+        let mut command = case.command(&["run", &case.id]);
+        assert_eq!(Output::of(command.env("SECRET", "x")).ok(), "");
+    }
+    fs::write(donor.rootfs().join("stop"), "").expect("write");
+    let text = run.end().ok();
+    let seen: Vec<_> = text.lines().filter(|line| line.starts_with("seen")).collect();
+    assert_eq!(seen, [""; 0]);
 }

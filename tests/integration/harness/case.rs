@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 
 use super::process::{Background, Output, copy_program, runtime};
+use super::terminal::{Receiver, Screen};
 use super::{host, wait_until_gone};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -168,6 +169,38 @@ impl Case {
         Background::start(&mut self.command(&["create", &self.id]))
     }
 
+    /// `exec` of the probe with these words in it, with more options.
+    pub fn exec_with(&self, options: &[&str], words: &[&str]) -> Output {
+        self.runtime(&self.exec_arguments(options, words))
+    }
+
+    /// `exec` of the probe with these words.
+    pub fn exec(&self, words: &[&str]) -> Output {
+        self.exec_with(&[], words)
+    }
+
+    /// The arguments of [`Case::exec_with`].
+    pub fn exec_arguments<'a>(&'a self, options: &[&'a str], words: &[&'a str]) -> Vec<&'a str> {
+        let own = [self.id.as_str(), "/bin/probe"];
+        ["exec"].iter().chain(options).copied().chain(own).chain(words.iter().copied()).collect()
+    }
+
+    /// A container that runs until it is killed, for `exec`.
+    pub fn running() -> Self {
+        let case = Self::new(&["wait"]);
+        case.run_detached();
+        case
+    }
+
+    /// `run --detach` without any streams.
+    #[track_caller]
+    pub fn run_detached(&self) {
+        self.write_config();
+        let mut command = self.command(&["run", "--detach", &self.id]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        assert_eq!(Background::wait_for(&mut command), 0, "run --detach fails");
+    }
+
     /// `start`
     pub fn start(&self) -> Output {
         self.runtime(&["start", &self.id])
@@ -191,6 +224,9 @@ impl Case {
     /// What the runtime wrote when it did not create or start the container.
     pub fn observe(&self) -> Result<String, String> {
         self.write_config();
+        if self.config["process"]["terminal"] == json!(true) {
+            return self.observe_terminal();
+        }
         let (path, complaints) = (self.dir.join("output"), self.dir.join("complaints"));
         for words in [["create", &self.id], ["start", &self.id]] {
             let mut command = self.command(&words);
@@ -203,6 +239,24 @@ impl Case {
         self.wait_for_end();
         self.delete().ok();
         Ok(fs::read_to_string(&path).expect("read a file"))
+    }
+
+    fn observe_terminal(&self) -> Result<String, String> {
+        let receiver = Receiver::new(&self.id);
+        let options = ["create", "--console-socket", receiver.argument(), &self.id];
+        let created = self.runtime(&options);
+        if created.code != 0 {
+            return Err(created.stderr);
+        }
+        let mut screen = Screen::new(receiver.receive().0);
+        let started = self.start();
+        if started.code != 0 {
+            return Err(started.stderr);
+        }
+        screen.rest();
+        self.wait_for_end();
+        self.delete().ok();
+        Ok(screen.text)
     }
 
     /// The document that `state` prints.

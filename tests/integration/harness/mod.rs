@@ -8,6 +8,7 @@ pub mod reference;
 pub mod schema;
 pub mod sentinel;
 pub mod suite;
+pub mod terminal;
 
 pub use case::Case;
 pub use process::{Background, Output, copy_program, runtime, spawn, wait_until_gone};

@@ -2,6 +2,8 @@
 //!
 //! Behind this point nobody looks into the document again.
 
+pub mod exec;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,8 +1,13 @@
 //! The command line, and nothing else: names, defaults and help texts as in runc.
 
+mod checkpoint;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, FromArgMatches, Parser};
+
+pub use checkpoint::{Checkpoint, Restore};
 
 /// What the program calls itself.
 pub const NAME: &str = "orlop";
@@ -80,6 +85,8 @@ pub enum Command {
     Create(Create),
     /// `delete`
     Delete(Delete),
+    /// `exec`
+    Exec(Exec),
     /// `features`
     Features(Features),
     /// `kill`
@@ -124,7 +131,7 @@ macro_rules! entry {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Entry; 11] = [
+pub const COMMANDS: [Entry; 12] = [
     entry!(Checkpoint, "checkpoint", (1, 1), "checkpoint a running container"),
     entry!(Create, "create", (1, 1), "create a container"),
     entry!(
@@ -133,6 +140,7 @@ pub const COMMANDS: [Entry; 11] = [
         (1, 1),
         "delete any resources held by the container often used with detached container"
     ),
+    entry!(Exec, "exec", (1, usize::MAX), "execute new process inside the container"),
     entry!(Features, "features", (0, 0), "show the enabled features"),
     entry!(
         Kill,
@@ -154,6 +162,12 @@ impl Entry {
     pub fn parser(&self) -> clap::Command {
         let command = (self.augment)(clap::Command::new(self.name));
         command.about(self.about).args_override_self(true).disable_help_subcommand(true)
+    }
+
+    /// Everything from its first argument on is for a program that it executes.
+    #[must_use]
+    pub fn takes_program(&self) -> bool {
+        self.arguments.1 == usize::MAX
     }
 
     /// Takes over what the parser found.
@@ -285,6 +299,79 @@ pub struct Delete {
     pub id: String,
 }
 
+/// Options of `exec`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "orlop exec [command options] <container-id> <command> [command options]\n   \
+                      orlop exec [command options] --process process.json <container-id>",
+    help_template = COMMAND_TEMPLATE,
+    after_help = "\
+Where \"<container-id>\" is the name for the instance of the container and
+\"<command>\" is the command to be executed in it. Options come before both.
+"
+)]
+pub struct Exec {
+    /// path to an AF_UNIX socket which will receive a file descriptor referencing
+    /// the master end of the console's pseudoterminal
+    #[arg(long, value_name = "value")]
+    pub console_socket: Option<PathBuf>,
+    /// path to an AF_UNIX socket which will receive a file descriptor referencing
+    /// the exec process
+    #[arg(long, value_name = "value")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// current working directory in the container
+    #[arg(long, value_name = "value")]
+    pub cwd: Option<PathBuf>,
+    /// set environment variables
+    #[arg(short, long, value_name = "value")]
+    pub env: Vec<String>,
+    /// allocate a pseudo-TTY
+    #[arg(short, long)]
+    pub tty: bool,
+    /// UID (format: <uid>[:<gid>])
+    #[arg(short, long, value_name = "value")]
+    pub user: Option<String>,
+    /// additional gids
+    #[arg(short = 'g', long, value_name = "value")]
+    pub additional_gids: Vec<String>,
+    /// path to the process.json
+    #[arg(short, long, value_name = "value")]
+    pub process: Option<PathBuf>,
+    /// detach from the container's process
+    #[arg(short, long)]
+    pub detach: bool,
+    /// specify the file to write the process id to
+    #[arg(long, value_name = "value")]
+    pub pid_file: Option<PathBuf>,
+    /// set the asm process label for the process commonly used with selinux
+    #[arg(long, value_name = "value")]
+    pub process_label: Option<String>,
+    /// set the apparmor profile for the process
+    #[arg(long, value_name = "value")]
+    pub apparmor: Option<String>,
+    /// set the no new privileges value for the process
+    #[arg(long)]
+    pub no_new_privs: bool,
+    /// add a capability to the bounding set for the process
+    #[arg(short, long, value_name = "value")]
+    pub cap: Vec<String>,
+    /// pass N additional file descriptors to the container (stdio + N in total)
+    #[arg(long, value_name = "value", default_value_t = 0, hide_default_value = true)]
+    pub preserve_fds: u32,
+    /// run the process in an (existing) sub-cgroup(s). Format is [<controller>:]<cgroup>.
+    #[arg(long, value_name = "value")]
+    pub cgroup: Vec<String>,
+    /// allow exec in a paused container
+    #[arg(long)]
+    pub ignore_paused: bool,
+    /// The container.
+    #[arg(value_name = "container-id", hide = true)]
+    pub id: String,
+    /// The program and its arguments.
+    #[arg(value_name = "command", hide = true)]
+    pub command: Vec<OsString>,
+}
+
 /// Options of `features`.
 #[derive(Debug, Args)]
 #[command(override_usage = "orlop features", help_template = COMMAND_TEMPLATE, after_help = "\
@@ -347,137 +434,4 @@ pub struct Spec {
     /// generate a configuration for a rootless container
     #[arg(long)]
     pub rootless: bool,
-}
-
-/// Options of `checkpoint`.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "orlop checkpoint [command options] <container-id>",
-    help_template = COMMAND_TEMPLATE,
-    after_help = ID
-)]
-pub struct Checkpoint {
-    /// path for saving criu image files
-    #[arg(long, value_name = "value")]
-    pub image_path: Option<PathBuf>,
-    /// path for saving work files and logs
-    #[arg(long, value_name = "value")]
-    pub work_path: Option<PathBuf>,
-    /// path for previous criu image files in pre-dump
-    #[arg(long, value_name = "value")]
-    pub parent_path: Option<PathBuf>,
-    /// leave the process running after checkpointing
-    #[arg(long)]
-    pub leave_running: bool,
-    /// allow open tcp connections
-    #[arg(long)]
-    pub tcp_established: bool,
-    /// skip in-flight tcp connections
-    #[arg(long)]
-    pub tcp_skip_in_flight: bool,
-    /// allow one to link unlinked files back when possible
-    #[arg(long)]
-    pub link_remap: bool,
-    /// allow external unix sockets
-    #[arg(long)]
-    pub ext_unix_sk: bool,
-    /// allow shell jobs
-    #[arg(long)]
-    pub shell_job: bool,
-    /// use userfaultfd to lazily restore memory pages
-    #[arg(long)]
-    pub lazy_pages: bool,
-    /// criu writes \0 to this FD once lazy-pages is ready
-    #[arg(long, value_name = "value")]
-    pub status_fd: Option<i32>,
-    /// ADDRESS:PORT of the page server
-    #[arg(long, value_name = "value")]
-    pub page_server: Option<String>,
-    /// handle file locks, for safety
-    #[arg(long)]
-    pub file_locks: bool,
-    /// dump container's memory information only, leave the container running after this
-    #[arg(long)]
-    pub pre_dump: bool,
-    /// cgroups mode: soft|full|strict|ignore (default: soft)
-    #[arg(long, value_name = "value")]
-    pub manage_cgroups_mode: Option<String>,
-    /// create a namespace, but don't restore its properties
-    #[arg(long, value_name = "value")]
-    pub empty_ns: Vec<String>,
-    /// enable auto deduplication of memory images
-    #[arg(long)]
-    pub auto_dedup: bool,
-    /// The container.
-    #[arg(value_name = "container-id", hide = true)]
-    pub id: String,
-}
-
-/// Options of `restore`.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "orlop restore [command options] <container-id>",
-    help_template = COMMAND_TEMPLATE,
-    after_help = ID
-)]
-pub struct Restore {
-    /// path to an AF_UNIX socket which will receive a file descriptor referencing
-    /// the master end of the console's pseudoterminal
-    #[arg(long, value_name = "value")]
-    pub console_socket: Option<PathBuf>,
-    /// path to criu image files for restoring
-    #[arg(long, value_name = "value")]
-    pub image_path: Option<PathBuf>,
-    /// path for saving work files and logs
-    #[arg(long, value_name = "value")]
-    pub work_path: Option<PathBuf>,
-    /// allow open tcp connections
-    #[arg(long)]
-    pub tcp_established: bool,
-    /// allow external unix sockets
-    #[arg(long)]
-    pub ext_unix_sk: bool,
-    /// allow shell jobs
-    #[arg(long)]
-    pub shell_job: bool,
-    /// handle file locks, for safety
-    #[arg(long)]
-    pub file_locks: bool,
-    /// cgroups mode: soft|full|strict|ignore (default: soft)
-    #[arg(long, value_name = "value")]
-    pub manage_cgroups_mode: Option<String>,
-    /// path to the root of the bundle directory
-    #[arg(short, long, value_name = "value")]
-    pub bundle: Option<PathBuf>,
-    /// detach from the container's process
-    #[arg(short, long)]
-    pub detach: bool,
-    /// specify the file to write the process id to
-    #[arg(long, value_name = "value")]
-    pub pid_file: Option<PathBuf>,
-    /// disable the use of the subreaper used to reap reparented processes
-    #[arg(long)]
-    pub no_subreaper: bool,
-    /// do not use pivot root to jail process inside rootfs. This should be used
-    /// whenever the rootfs is on top of a ramdisk
-    #[arg(long)]
-    pub no_pivot: bool,
-    /// create a namespace, but don't restore its properties
-    #[arg(long, value_name = "value")]
-    pub empty_ns: Vec<String>,
-    /// enable auto deduplication of memory images
-    #[arg(long)]
-    pub auto_dedup: bool,
-    /// use userfaultfd to lazily restore memory pages
-    #[arg(long)]
-    pub lazy_pages: bool,
-    /// specify an LSM profile to be used during restore in the form of TYPE:NAME
-    #[arg(long, value_name = "value")]
-    pub lsm_profile: Option<String>,
-    /// specify an LSM mount context to be used during restore
-    #[arg(long, value_name = "value")]
-    pub lsm_mount_context: Option<String>,
-    /// The container.
-    #[arg(value_name = "container-id", hide = true)]
-    pub id: String,
 }

@@ -75,13 +75,13 @@ impl Child {
     }
 }
 
-/// Waits for the end of the child that the pidfd refers to.
-///
-/// # Errors
-/// Those of waitid(2).
-pub(super) fn reap(pidfd: &OwnedFd) -> Result<WaitStatus> {
+fn reap(pidfd: &OwnedFd) -> Result<WaitStatus> {
+    wait(pidfd, WaitPidFlag::WEXITED)
+}
+
+fn wait(pidfd: &OwnedFd, flags: WaitPidFlag) -> Result<WaitStatus> {
     loop {
-        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
+        match waitid(Id::PIDFd(pidfd.as_fd()), flags) {
             Err(Errno::EINTR) => {}
             other => return other.context("wait for the container's process"),
         }
@@ -96,7 +96,12 @@ pub(super) fn reap(pidfd: &OwnedFd) -> Result<WaitStatus> {
 /// # Errors
 /// Those of reading procfs, and of waitid(2).
 pub(super) fn killed_at_birth(procfs: &Procfs, pid: Pid, pidfd: &OwnedFd) -> Result<bool> {
-    let killed = procfs.stat(pid)?.is_some_and(|stat| stat.killed || stat.ended());
+    if !procfs.stat(pid)?.is_some_and(|stat| stat.killed || stat.ended()) {
+        return Ok(false);
+    }
+    // An intermediate process may have done its work by now; that is for others to reap.
+    let status = wait(pidfd, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+    let killed = matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _));
     if killed {
         reap(pidfd)?;
     }

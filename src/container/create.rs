@@ -372,21 +372,26 @@ fn clone_context(errno: Errno) -> &'static str {
 /// counts of the two, and kills the child of a runtime whose cgroup, or the container's, was ever
 /// killed and the other was not. Its signal is there before clone3(2) returns.
 fn killed_at_birth(procfs: &Procfs, pid: Pid, pidfd: &OwnedFd) -> Result<bool> {
-    let killed = procfs.stat(pid)?.is_some_and(|stat| stat.killed || stat.ended());
+    if !procfs.stat(pid)?.is_some_and(|stat| stat.killed || stat.ended()) {
+        return Ok(false);
+    }
+    // An intermediate process may have done its work by now; that is for others to reap.
+    let status = wait_for_end(pidfd, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+    let killed = matches!(status, WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _));
     if killed {
-        wait_for_end(pidfd)?;
+        wait_for_end(pidfd, WaitPidFlag::WEXITED)?;
     }
     Ok(killed)
 }
 
 /// Waits for the end of a child.
 fn reap(init: &Init) -> Result<WaitStatus> {
-    wait_for_end(&init.pidfd)
+    wait_for_end(&init.pidfd, WaitPidFlag::WEXITED)
 }
 
-fn wait_for_end(pidfd: &OwnedFd) -> Result<WaitStatus> {
+fn wait_for_end(pidfd: &OwnedFd, flags: WaitPidFlag) -> Result<WaitStatus> {
     loop {
-        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
+        match waitid(Id::PIDFd(pidfd.as_fd()), flags) {
             Err(Errno::EINTR) => {}
             other => return other.context("wait for the container's init"),
         }

@@ -138,6 +138,7 @@ fn mounted(report: &Value) -> Vec<String> {
 fn attack(mut case: Case, paths: &[&str], prepare: impl Fn(&Case)) {
     let sentinel = Sentinel::new(case.dir.join("sentinel"));
     case.args(&["open", "/proc/sysrq-trigger", "w", "--", "report"]);
+    case.set("/linux/readonlyPaths/-", json!("/proc/sysrq-trigger"));
     prepare(&case);
     let honest = look(&case).expect("it runs without an attack");
     let mut wrong = Vec::new();

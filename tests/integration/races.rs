@@ -121,7 +121,8 @@ fn a_race_for_the_devices_of_an_image() {
 }
 
 fn a_race_for_proc_and_sys() {
-    let case = Case::new(&["open", "/proc/sysrq-trigger", "w"]);
+    let mut case = Case::new(&["open", "/proc/sysrq-trigger", "w"]);
+    case.set("/linux/readonlyPaths/-", json!("/proc/sysrq-trigger"));
     race(&case, &["rootfs/proc", "rootfs/sys"]);
 }
 

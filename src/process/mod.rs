@@ -1,5 +1,6 @@
 //! The `process` object: who the program is.
 
+pub mod affinity;
 pub mod caps;
 pub mod keyring;
 pub mod program;
@@ -38,6 +39,8 @@ pub struct Process {
     no_new_privileges: bool,
     /// The value for `/proc/PID/oom_score_adj`.
     oom_score_adj: Option<i32>,
+    /// On which processors it runs, if it joins a container.
+    pub affinity: affinity::Affinity,
     /// Its standard streams are a terminal.
     pub terminal: bool,
     /// The first size of that terminal.
@@ -48,7 +51,7 @@ impl Process {
     /// Takes over what a checked document says.
     ///
     /// # Errors
-    /// For capabilities that the types know and the program does not.
+    /// For capabilities that the types know and the program does not, and lists of processors.
     pub fn from_spec(process: &runtime::Process) -> Result<Self> {
         let args = process.args().iter().flatten();
         let args = args.map(|arg| CString::new(arg.as_str())).collect::<Result<_, _>>();
@@ -61,6 +64,7 @@ impl Process {
             rlimits: rlimits::from_spec(process.rlimits().as_deref().unwrap_or_default()),
             no_new_privileges: process.no_new_privileges() == Some(true),
             oom_score_adj: process.oom_score_adj(),
+            affinity: affinity::Affinity::from_spec(process.exec_cpu_affinity().as_ref())?,
             terminal: process.terminal() == Some(true),
             console_size: process.console_size().as_ref().and_then(size),
         })

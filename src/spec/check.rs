@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{
     Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace,
     LinuxNamespaceType, Mount, PosixRlimit, Process, Spec,
 };
+
+use super::numbers::mask;
 
 /// The longest host name and domain name: `__NEW_UTS_LEN` of the kernel.
 const UTS_LENGTH: usize = 64;
@@ -116,6 +118,13 @@ pub(super) fn process(process: &Process) -> Result<()> {
     if let Some(score) = process.oom_score_adj() {
         let allowed = -1000..=1000;
         ensure!(allowed.contains(&score), "process.oomScoreAdj: {score} is not in -1000..=1000");
+    }
+    if let Some(affinity) = process.exec_cpu_affinity() {
+        let lists = [("initial", affinity.initial()), ("final", affinity.cpu_affinity_final())];
+        for (name, list) in lists {
+            let list = list.as_deref().unwrap_or_default();
+            mask(list).with_context(|| format!("process.execCPUAffinity.{name}"))?;
+        }
     }
     rlimits(process.rlimits().as_deref().unwrap_or_default())
 }
@@ -364,6 +373,12 @@ mod tests {
             ),
             (process(json!({"oomScoreAdj": -1001})), "process.oomScoreAdj: -1001"),
             (
+                process(json!({"execCPUAffinity": {"final": "3-1"}})),
+                "process.execCPUAffinity.final: the range 3-1 goes backwards",
+            ),
+            (process(json!({"execCPUAffinity": {"initial": "a"}})), "execCPUAffinity.initial: "),
+            (process(json!({"execCPUAffinity": {"initial": "1 2"}})), "execCPUAffinity.initial: "),
+            (
                 process(json!({"rlimits": [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]})),
                 "process.rlimits[0].type: unknown variant",
             ),
@@ -379,6 +394,7 @@ mod tests {
             ),
         ]);
         accepted([
+            process(json!({"execCPUAffinity": {"initial": "0-1, 3", "final": ""}})),
             process(json!({"env": ["A=1=2", "B=", "C=a\nb"], "args": ["ä"]})),
             process(json!({"rlimits": [
                 {"type": "RLIMIT_RTTIME", "soft": 1, "hard": 18_446_744_073_709_551_615_u64}]})),

@@ -63,6 +63,7 @@ fn checked(mut process: Value) -> Result<Checked> {
     // Paths in messages are those of `config.json`.
     let mut tree = json!({"process": process});
     ensure!(tree["process"].is_object(), "the document is not an object");
+    presence::tidy_processors(&mut tree);
     let warnings = presence::drop_unknown_capabilities(&mut tree);
     presence::check_process(&tree)?;
     let process = typed(tree["process"].take()).map_err(|e| anyhow::anyhow!("process.{e}"))?;
@@ -123,6 +124,9 @@ pub fn inherit(process: &mut Process, container: &Spec) {
     }
     if process.oom_score_adj().is_none() {
         process.set_oom_score_adj(own.oom_score_adj());
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
     }
     if process.user().umask().is_none() {
         process.user_mut().set_umask(own.user().umask());

@@ -48,7 +48,6 @@ fn process(process: &Process, asked: &mut Asked) {
             ("process.selinuxLabel", text(process.selinux_label())),
             ("process.scheduler", process.scheduler().is_some()),
             ("process.ioPriority", process.io_priority().is_some()),
-            ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
         ]
         .map(|(path, asked)| (path.to_string(), asked)),
     );

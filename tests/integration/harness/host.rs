@@ -12,6 +12,8 @@ pub enum Needs {
     CgroupV1,
     /// Only the unified hierarchy.
     CgroupV2,
+    /// More than one processor.
+    TwoProcessors,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
 }
@@ -23,6 +25,7 @@ impl Needs {
             Self::Root if !nix::unistd::geteuid().is_root() => "needs root",
             Self::CgroupV1 if is_v2() => "needs cgroup v1",
             Self::CgroupV2 if !is_v2() => "needs cgroup v2",
+            Self::TwoProcessors if processors() < 2 => "needs two processors",
             Self::Strace if !has_program("strace") => "needs strace",
             _ => return None,
         };
@@ -38,6 +41,10 @@ pub fn kind() -> &'static str {
 /// Only the unified hierarchy is mounted.
 pub fn is_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn has_program(name: &str) -> bool {

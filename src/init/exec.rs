@@ -131,6 +131,7 @@ impl Exec<'_> {
         };
         self.set_streams(&root)?;
         plan.process.user.set_umask();
+        plan.process.set_shares()?;
         plan.process.become_user(&root)
     }
 

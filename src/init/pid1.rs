@@ -76,6 +76,7 @@ impl Setup<'_> {
         plan.rootfs.finish(&root)?;
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
+        process.set_shares()?;
         process.become_user(&root).map(Some)
     }
 

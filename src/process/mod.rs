@@ -2,9 +2,11 @@
 
 pub mod affinity;
 pub mod caps;
+pub mod io_priority;
 pub mod keyring;
 pub mod program;
 pub mod rlimits;
+pub mod scheduler;
 pub mod stdio;
 pub mod terminal;
 pub mod user;
@@ -39,6 +41,8 @@ pub struct Process {
     no_new_privileges: bool,
     /// The value for `/proc/PID/oom_score_adj`.
     oom_score_adj: Option<i32>,
+    scheduler: Option<scheduler::Scheduler>,
+    io_priority: Option<io_priority::IoPriority>,
     /// On which processors it runs, if it joins a container.
     pub affinity: affinity::Affinity,
     /// Its standard streams are a terminal.
@@ -64,6 +68,8 @@ impl Process {
             rlimits: rlimits::from_spec(process.rlimits().as_deref().unwrap_or_default()),
             no_new_privileges: process.no_new_privileges() == Some(true),
             oom_score_adj: process.oom_score_adj(),
+            scheduler: process.scheduler().as_ref().map(scheduler::Scheduler::from_spec),
+            io_priority: process.io_priority().as_ref().map(io_priority::IoPriority::from_spec),
             affinity: affinity::Affinity::from_spec(process.exec_cpu_affinity().as_ref())?,
             terminal: process.terminal() == Some(true),
             console_size: process.console_size().as_ref().and_then(size),
@@ -106,6 +112,18 @@ impl Process {
         procfs
             .write(&format!("{pid}/oom_score_adj"), score)
             .with_context(|| format!("process.oomScoreAdj: set it to {score}"))
+    }
+
+    /// Sets the shares of the machine that this process and its children get, while it has the
+    /// rights of root.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn set_shares(&self) -> Result<()> {
+        if let Some(scheduler) = &self.scheduler {
+            scheduler.apply()?;
+        }
+        self.io_priority.map_or(Ok(()), io_priority::IoPriority::apply)
     }
 
     /// Turns this process into the program's user and finds the program, in the container.

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{
-    Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace,
-    LinuxNamespaceType, Mount, PosixRlimit, Process, Spec,
+    Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxIOPriority,
+    LinuxNamespace, LinuxNamespaceType, LinuxSchedulerPolicy, Mount, PosixRlimit, Process,
+    Scheduler, Spec,
 };
 
 use super::numbers::mask;
@@ -126,7 +127,44 @@ pub(super) fn process(process: &Process) -> Result<()> {
             mask(list).with_context(|| format!("process.execCPUAffinity.{name}"))?;
         }
     }
+    if let Some(scheduler) = process.scheduler() {
+        self::scheduler(scheduler)?;
+    }
+    if let Some(priority) = process.io_priority().as_ref().map(LinuxIOPriority::priority) {
+        let allowed = 0..=7;
+        ensure!(
+            allowed.contains(&priority),
+            "process.ioPriority.priority: {priority} is not in 0..=7"
+        );
+    }
     rlimits(process.rlimits().as_deref().unwrap_or_default())
+}
+
+/// Parameters of one policy say nothing to another: the kernel would pass over them (BXP-26).
+fn scheduler(scheduler: &Scheduler) -> Result<()> {
+    use LinuxSchedulerPolicy::{SchedBatch, SchedDeadline, SchedFifo, SchedOther, SchedRr};
+    let policy = *scheduler.policy();
+    let nice = scheduler.nice().unwrap_or(0);
+    let allowed = !matches!(policy, SchedOther | SchedBatch) || (-20..=19).contains(&nice);
+    ensure!(allowed, "process.scheduler.nice: {nice} is not in -20..=19");
+    let priority = scheduler.priority().unwrap_or(0);
+    ensure!(
+        priority == 0 || matches!(policy, SchedFifo | SchedRr),
+        "process.scheduler.priority: only SCHED_FIFO and SCHED_RR have one"
+    );
+    ensure!(priority >= 0, "process.scheduler.priority: {priority} is below 0");
+    for (name, value) in [
+        ("runtime", scheduler.runtime()),
+        ("deadline", scheduler.deadline()),
+        ("period", scheduler.period()),
+    ] {
+        let set = value.unwrap_or(0) != 0;
+        ensure!(
+            !set || policy == SchedDeadline,
+            "process.scheduler.{name}: only SCHED_DEADLINE has one"
+        );
+    }
+    Ok(())
 }
 
 /// The largest number is no id: to setresuid(2) it means «leave it as it is», which is root.
@@ -372,6 +410,27 @@ mod tests {
                 "process.user.additionalGids[1]: 4294967295 is not an id",
             ),
             (process(json!({"oomScoreAdj": -1001})), "process.oomScoreAdj: -1001"),
+            (
+                process(json!({"scheduler": {"policy": "SCHED_OTHER", "nice": 20}})),
+                "process.scheduler.nice: 20 is not in -20..=19",
+            ),
+            (
+                process(json!({"scheduler": {"policy": "SCHED_IDLE", "priority": 1}})),
+                "process.scheduler.priority: only SCHED_FIFO and SCHED_RR have one",
+            ),
+            (
+                process(json!({"scheduler": {"policy": "SCHED_FIFO", "runtime": 1}})),
+                "process.scheduler.runtime: only SCHED_DEADLINE has one",
+            ),
+            (process(json!({"scheduler": {"policy": "SCHED_NONE"}})), "process.scheduler.policy: "),
+            (
+                process(json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 8}})),
+                "process.ioPriority.priority: 8 is not in 0..=7",
+            ),
+            (
+                process(json!({"ioPriority": {"class": "x", "priority": 1}})),
+                "process.ioPriority.class: ",
+            ),
             (
                 process(json!({"execCPUAffinity": {"final": "3-1"}})),
                 "process.execCPUAffinity.final: the range 3-1 goes backwards",

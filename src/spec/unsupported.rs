@@ -46,8 +46,6 @@ fn process(process: &Process, asked: &mut Asked) {
         [
             ("process.apparmorProfile", text(process.apparmor_profile())),
             ("process.selinuxLabel", text(process.selinux_label())),
-            ("process.scheduler", process.scheduler().is_some()),
-            ("process.ioPriority", process.io_priority().is_some()),
         ]
         .map(|(path, asked)| (path.to_string(), asked)),
     );

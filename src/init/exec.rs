@@ -131,7 +131,7 @@ impl Exec<'_> {
         };
         self.set_streams(&root)?;
         plan.process.user.set_umask();
-        plan.process.set_shares()?;
+        plan.process.set_machine()?;
         plan.process.become_user(&root)
     }
 

@@ -76,7 +76,7 @@ impl Setup<'_> {
         plan.rootfs.finish(&root)?;
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
-        process.set_shares()?;
+        process.set_machine()?;
         process.become_user(&root).map(Some)
     }
 

@@ -6,9 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{
-    Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxIOPriority,
-    LinuxNamespace, LinuxNamespaceType, LinuxSchedulerPolicy, Mount, PosixRlimit, Process,
-    Scheduler, Spec,
+    Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemoryPolicy,
+    LinuxNamespace, LinuxNamespaceType, MemoryPolicyModeType, Mount, Spec,
 };
 
 use super::numbers::mask;
@@ -40,7 +39,7 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
         no_nul("root.path", &root.path().to_string_lossy())?;
     }
     if let Some(process) = spec.process() {
-        self::process(process)?;
+        super::process::check(process)?;
     }
     each("mounts", spec.mounts(), mount)?;
     if let Some(hooks) = spec.hooks() {
@@ -53,7 +52,11 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
 }
 
 /// Applies `rule` to every element of the array at `path`.
-fn each<T>(path: &str, list: &Option<Vec<T>>, rule: impl Fn(&str, &T) -> Result<()>) -> Result<()> {
+pub(super) fn each<T>(
+    path: &str,
+    list: &Option<Vec<T>>,
+    rule: impl Fn(&str, &T) -> Result<()>,
+) -> Result<()> {
     for (index, item) in list.iter().flatten().enumerate() {
         rule(&format!("{path}[{index}]"), item)?;
     }
@@ -61,18 +64,18 @@ fn each<T>(path: &str, list: &Option<Vec<T>>, rule: impl Fn(&str, &T) -> Result<
 }
 
 /// A string for the kernel ends at its first NUL: the rest would be lost silently (BXM-35).
-fn no_nul(path: &str, value: &str) -> Result<()> {
+pub(super) fn no_nul(path: &str, value: &str) -> Result<()> {
     ensure!(!value.contains('\0'), "{path}: {value:?} contains a NUL byte");
     Ok(())
 }
 
-fn absolute(path: &str, value: &Path) -> Result<()> {
+pub(super) fn absolute(path: &str, value: &Path) -> Result<()> {
     ensure!(value.is_absolute(), "{path}: {value:?} is not an absolute path");
     no_nul(path, &value.to_string_lossy())
 }
 
 /// Returns the first key that was there before, with its index.
-fn repeated<T: Clone + Eq + Hash>(keys: impl Iterator<Item = T>) -> Option<(usize, T)> {
+pub(super) fn repeated<T: Clone + Eq + Hash>(keys: impl Iterator<Item = T>) -> Option<(usize, T)> {
     let mut seen = HashSet::new();
     keys.enumerate().find(|(_, key)| !seen.insert(key.clone()))
 }
@@ -94,93 +97,6 @@ fn version(text: &str) -> Result<()> {
         bail!("ociVersion: {text:?} is not a version as in 1.3.0");
     }
     ensure!(parts.first() == Some(&"1"), "ociVersion: {text:?} is not supported, only 1.x.y is");
-    Ok(())
-}
-
-/// Checks the `process` object.
-pub(super) fn process(process: &Process) -> Result<()> {
-    absolute("process.cwd", process.cwd())?;
-    ensure!(process.args().iter().flatten().count() > 0, "process.args: required");
-    each("process.args", process.args(), |path, arg| no_nul(path, arg))?;
-    each("process.env", process.env(), |path, entry| {
-        no_nul(path, entry)?;
-        let name = entry.split_once('=').map(|(name, _)| name);
-        let Some(name) = name else { bail!("{path}: {entry:?} has no \"=\"") };
-        ensure!(!name.is_empty(), "{path}: {entry:?} has no name before \"=\"");
-        Ok(())
-    })?;
-    let user = process.user();
-    valid_id("process.user.uid", user.uid())?;
-    valid_id("process.user.gid", user.gid())?;
-    each("process.user.additionalGids", user.additional_gids(), |path, gid| valid_id(path, *gid))?;
-    if let Some(umask) = user.umask() {
-        ensure!(umask <= 0o777, "process.user.umask: {umask} is above 511 (octal 0777)");
-    }
-    if let Some(score) = process.oom_score_adj() {
-        let allowed = -1000..=1000;
-        ensure!(allowed.contains(&score), "process.oomScoreAdj: {score} is not in -1000..=1000");
-    }
-    if let Some(affinity) = process.exec_cpu_affinity() {
-        let lists = [("initial", affinity.initial()), ("final", affinity.cpu_affinity_final())];
-        for (name, list) in lists {
-            let list = list.as_deref().unwrap_or_default();
-            mask(list).with_context(|| format!("process.execCPUAffinity.{name}"))?;
-        }
-    }
-    if let Some(scheduler) = process.scheduler() {
-        self::scheduler(scheduler)?;
-    }
-    if let Some(priority) = process.io_priority().as_ref().map(LinuxIOPriority::priority) {
-        let allowed = 0..=7;
-        ensure!(
-            allowed.contains(&priority),
-            "process.ioPriority.priority: {priority} is not in 0..=7"
-        );
-    }
-    rlimits(process.rlimits().as_deref().unwrap_or_default())
-}
-
-/// Parameters of one policy say nothing to another: the kernel would pass over them (BXP-26).
-fn scheduler(scheduler: &Scheduler) -> Result<()> {
-    use LinuxSchedulerPolicy::{SchedBatch, SchedDeadline, SchedFifo, SchedOther, SchedRr};
-    let policy = *scheduler.policy();
-    let nice = scheduler.nice().unwrap_or(0);
-    let allowed = !matches!(policy, SchedOther | SchedBatch) || (-20..=19).contains(&nice);
-    ensure!(allowed, "process.scheduler.nice: {nice} is not in -20..=19");
-    let priority = scheduler.priority().unwrap_or(0);
-    ensure!(
-        priority == 0 || matches!(policy, SchedFifo | SchedRr),
-        "process.scheduler.priority: only SCHED_FIFO and SCHED_RR have one"
-    );
-    ensure!(priority >= 0, "process.scheduler.priority: {priority} is below 0");
-    for (name, value) in [
-        ("runtime", scheduler.runtime()),
-        ("deadline", scheduler.deadline()),
-        ("period", scheduler.period()),
-    ] {
-        let set = value.unwrap_or(0) != 0;
-        ensure!(
-            !set || policy == SchedDeadline,
-            "process.scheduler.{name}: only SCHED_DEADLINE has one"
-        );
-    }
-    Ok(())
-}
-
-/// The largest number is no id: to setresuid(2) it means «leave it as it is», which is root.
-fn valid_id(path: &str, id: u32) -> Result<()> {
-    ensure!(id != u32::MAX, "{path}: {id} is not an id");
-    Ok(())
-}
-
-fn rlimits(limits: &[PosixRlimit]) -> Result<()> {
-    if let Some((index, kind)) = repeated(limits.iter().map(|limit| limit.typ().to_string())) {
-        bail!("process.rlimits[{index}].type: {kind} is listed twice");
-    }
-    for (index, limit) in limits.iter().enumerate() {
-        let (kind, soft, hard) = (limit.typ(), limit.soft(), limit.hard());
-        ensure!(soft <= hard, "process.rlimits[{index}]: {kind}: soft {soft} is above hard {hard}");
-    }
     Ok(())
 }
 
@@ -227,6 +143,9 @@ fn linux(linux: &Linux) -> Result<()> {
     namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     mappings(linux)?;
     time_offsets(linux)?;
+    if let Some(policy) = linux.memory_policy() {
+        memory_policy(policy)?;
+    }
     each("linux.devices", linux.devices(), device)?;
     let resources = linux.resources().as_ref();
     if let Some(rules) = resources.map(|resources| resources.devices()) {
@@ -242,6 +161,19 @@ fn linux(linux: &Linux) -> Result<()> {
     }
     if let Some(path) = linux.cgroups_path() {
         no_nul("linux.cgroupsPath", &path.to_string_lossy())?;
+    }
+    Ok(())
+}
+
+/// Which modes go with nodes (MPO-03).
+fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
+    use MemoryPolicyModeType::{MpolDefault, MpolLocal, MpolPreferred};
+    let (path, mode) = ("linux.memoryPolicy.nodes", policy.mode());
+    let given = !mask(policy.nodes().as_deref().unwrap_or_default()).context(path)?.is_empty();
+    match mode {
+        MpolPreferred => {}
+        MpolDefault | MpolLocal => ensure!(!given, "{path}: {mode} takes none"),
+        _ => ensure!(given, "{path}: {mode} needs at least one"),
     }
     Ok(())
 }
@@ -394,73 +326,6 @@ mod tests {
     }
 
     #[test]
-    fn process_values() {
-        let process = |change| json!({"process": change});
-        refused([
-            (process(json!({"cwd": "a"})), "process.cwd: \"a\" is not an absolute path"),
-            (process(json!({"args": []})), "process.args: required"),
-            (process(json!({"args": ["a\0b"]})), "process.args[0]: "),
-            (process(json!({"env": ["A=1", "B"]})), "process.env[1]: \"B\" has no \"=\""),
-            (process(json!({"env": ["=x"]})), "process.env[0]: "),
-            (process(json!({"user": {"umask": 512}})), "process.user.umask: 512"),
-            (process(json!({"user": {"uid": 4_294_967_295_u32}})), "process.user.uid: "),
-            (process(json!({"user": {"gid": 4_294_967_295_u32}})), "process.user.gid: "),
-            (
-                process(json!({"user": {"additionalGids": [1, 4_294_967_295_u32]}})),
-                "process.user.additionalGids[1]: 4294967295 is not an id",
-            ),
-            (process(json!({"oomScoreAdj": -1001})), "process.oomScoreAdj: -1001"),
-            (
-                process(json!({"scheduler": {"policy": "SCHED_OTHER", "nice": 20}})),
-                "process.scheduler.nice: 20 is not in -20..=19",
-            ),
-            (
-                process(json!({"scheduler": {"policy": "SCHED_IDLE", "priority": 1}})),
-                "process.scheduler.priority: only SCHED_FIFO and SCHED_RR have one",
-            ),
-            (
-                process(json!({"scheduler": {"policy": "SCHED_FIFO", "runtime": 1}})),
-                "process.scheduler.runtime: only SCHED_DEADLINE has one",
-            ),
-            (process(json!({"scheduler": {"policy": "SCHED_NONE"}})), "process.scheduler.policy: "),
-            (
-                process(json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 8}})),
-                "process.ioPriority.priority: 8 is not in 0..=7",
-            ),
-            (
-                process(json!({"ioPriority": {"class": "x", "priority": 1}})),
-                "process.ioPriority.class: ",
-            ),
-            (
-                process(json!({"execCPUAffinity": {"final": "3-1"}})),
-                "process.execCPUAffinity.final: the range 3-1 goes backwards",
-            ),
-            (process(json!({"execCPUAffinity": {"initial": "a"}})), "execCPUAffinity.initial: "),
-            (process(json!({"execCPUAffinity": {"initial": "1 2"}})), "execCPUAffinity.initial: "),
-            (
-                process(json!({"rlimits": [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]})),
-                "process.rlimits[0].type: unknown variant",
-            ),
-            (
-                process(json!({"rlimits": [
-                    {"type": "RLIMIT_CPU", "soft": 1, "hard": 1},
-                    {"type": "RLIMIT_CPU", "soft": 2, "hard": 2}]})),
-                "process.rlimits[1].type: RLIMIT_CPU is listed twice",
-            ),
-            (
-                process(json!({"rlimits": [{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]})),
-                "process.rlimits[0]: RLIMIT_CPU: soft 2 is above hard 1",
-            ),
-        ]);
-        accepted([
-            process(json!({"execCPUAffinity": {"initial": "0-1, 3", "final": ""}})),
-            process(json!({"env": ["A=1=2", "B=", "C=a\nb"], "args": ["ä"]})),
-            process(json!({"rlimits": [
-                {"type": "RLIMIT_RTTIME", "soft": 1, "hard": 18_446_744_073_709_551_615_u64}]})),
-        ]);
-    }
-
-    #[test]
     fn namespaces_and_what_needs_them() {
         let linux = |change| json!({"linux": change});
         let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
@@ -508,6 +373,27 @@ mod tests {
             linux(json!({"namespaces": [{"type": "user", "path": "/proc/1/ns/user"}]})),
             linux(json!({"namespaces": [], "maskedPaths": [], "readonlyPaths": []})),
             json!({"hostname": "", "linux": {"namespaces": []}}),
+        ]);
+    }
+
+    #[test]
+    fn memory_policies() {
+        let policy = |change| json!({"linux": {"memoryPolicy": change}});
+        refused([
+            (policy(json!({"mode": "MPOL_NONE"})), "linux.memoryPolicy.mode: "),
+            (policy(json!({"nodes": "0"})), "linux.memoryPolicy.mode: required"),
+            (policy(json!({"mode": "MPOL_BIND"})), "nodes: MPOL_BIND needs at least one"),
+            (policy(json!({"mode": "MPOL_LOCAL", "nodes": "0"})), "nodes: MPOL_LOCAL takes none"),
+            (policy(json!({"mode": "MPOL_BIND", "nodes": "1-0"})), "linux.memoryPolicy.nodes: "),
+            (
+                policy(json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NONE"]})),
+                "linux.memoryPolicy.flags[0]: ",
+            ),
+        ]);
+        accepted([
+            policy(json!({"mode": "MPOL_DEFAULT", "nodes": ""})),
+            policy(json!({"mode": "MPOL_PREFERRED"})),
+            policy(json!({"mode": "MPOL_PREFERRED", "nodes": "0-3, 7"})),
         ]);
     }
 

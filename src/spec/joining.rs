@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{Process, Spec};
 use serde_json::{Map, Value, json};
 
-use super::{check, presence, typed, unsupported};
+use super::{presence, typed, unsupported};
 
 /// What the command line changes in the container's own process (BXC-27).
 #[derive(Clone, Debug, Default)]
@@ -67,7 +67,7 @@ fn checked(mut process: Value) -> Result<Checked> {
     let warnings = presence::drop_unknown_capabilities(&mut tree);
     presence::check_process(&tree)?;
     let process = typed(tree["process"].take()).map_err(|e| anyhow::anyhow!("process.{e}"))?;
-    check::process(&process)?;
+    super::process::check(&process)?;
     unsupported::refuse_process(&process)?;
     Ok((process, warnings))
 }

@@ -10,6 +10,7 @@ pub mod defaults;
 pub mod joining;
 pub mod numbers;
 mod presence;
+mod process;
 pub mod state;
 pub mod template;
 mod unsupported;

@@ -130,6 +130,12 @@ pub fn affinity() -> nix::Result<Vec<u8>> {
     Ok(mask)
 }
 
+/// Sets the execution domain of the caller: personality(2).
+pub fn set_personality(domain: u32) -> nix::Result<()> {
+    // SAFETY: only a number is passed.
+    Errno::result(unsafe { libc::personality(domain.into()) }).map(drop)
+}
+
 /// A NULL-terminated vector of C strings, built before a filter may forbid allocation.
 #[derive(Debug)]
 pub struct Vector {

@@ -1,4 +1,4 @@
-//! sched_setattr(2) and ioprio_set(2).
+//! sched_setattr(2), ioprio_set(2), set_mempolicy(2).
 
 use nix::errno::Errno;
 
@@ -63,5 +63,23 @@ pub fn set_io_priority(class: u16, level: u16) -> nix::Result<()> {
     let value = libc::c_int::from(class) << 13 | libc::c_int::from(level);
     // SAFETY: only numbers are passed; 0 is the caller.
     let rc = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) };
+    Errno::result(rc).map(drop)
+}
+
+/// Sets from which nodes the memory of the caller comes: set_mempolicy(2).
+///
+/// `mode` includes flags; bits of the mask count from the lowest one of the first byte.
+///
+/// # Errors
+/// EINVAL for nodes that are not there and combinations that the kernel refuses.
+pub fn set_memory_policy(mode: u32, nodes: &[u8]) -> nix::Result<()> {
+    let words: Vec<_> = nodes
+        .chunks(8)
+        .map(|bytes| bytes.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte)))
+        .collect();
+    // The kernel takes one bit less than it is told: get_nodes of mm/mempolicy.c.
+    let (words, bits) = (words.as_ptr(), words.len() * 64 + 1);
+    // SAFETY: the kernel reads `bits - 1` bits from the words, which live during the call.
+    let rc = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, words, bits) };
     Errno::result(rc).map(drop)
 }

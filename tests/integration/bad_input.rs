@@ -277,7 +277,7 @@ fn what_is_not_built_yet_is_refused() {
         ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
         ("/linux/mountLabel", json!("x")),
         ("/linux/intelRdt", json!({"closID": "x"})),
-        ("/linux/personality", json!({"domain": "LINUX32"})),
+        ("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]})),
         ("/linux/netDevices", json!({"eth0": {}})),
         ("/linux/resources/unified", json!({"memory.high": "1"})),
         ("/linux/resources/blockIO", json!({"weight": 100})),
@@ -289,6 +289,7 @@ fn what_is_not_built_yet_is_refused() {
         case.set(pointer, value);
         case.write_config();
         let path = pointer.trim_start_matches('/').replace('/', ".");
+        let path = path.replace("personality", "personality.flags");
         refused(&case, &format!("{path}: not supported by this version"));
     }
     let case = Case::new(&[]);

@@ -39,6 +39,8 @@ tests! {
         unlike runc "copies standard input through a pipe",
     the_scheduler_is_set needs [Root],
     the_io_priority_is_set needs [Root],
+    the_personality_is_set needs [Root],
+    the_memory_policy_is_set needs [Root, Numa],
 }
 
 fn report(case: &Case) -> Value {
@@ -473,4 +475,40 @@ fn the_io_priority_is_set() {
         case.run_detached();
         assert!(case.exec(&["shares"]).ok().trim_end().ends_with(want), "{class}");
     }
+}
+
+fn the_personality_is_set() {
+    for (domain, want) in [("LINUX", "00000000\n"), ("LINUX32", "00000008\n")] {
+        let mut case = Case::new(&["cat", "/proc/self/personality"]);
+        case.set("/linux/personality", json!({"domain": domain}));
+        assert_eq!(case.run().ok(), want);
+        case.args(&["wait"]);
+        case.run_detached();
+        assert_eq!(case.exec(&["cat", "/proc/self/personality"]).ok(), want);
+    }
+}
+
+fn the_memory_policy_is_set() {
+    for (policy, want) in [
+        (json!({"mode": "MPOL_DEFAULT"}), " default "),
+        (json!({"mode": "MPOL_LOCAL"}), " local "),
+        (json!({"mode": "MPOL_BIND", "nodes": "0"}), " bind:0 "),
+        (json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}), " interleave:0 "),
+        (json!({"mode": "MPOL_PREFERRED", "nodes": "0"}), " prefer:0 "),
+        (
+            json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}),
+            " bind=static:0 ",
+        ),
+    ] {
+        let mut case = Case::new(&["cat", "/proc/self/numa_maps"]);
+        case.set("/linux/memoryPolicy", policy.clone());
+        let text = case.run().ok();
+        assert!(text.contains(want), "{policy}: {text}");
+        case.args(&["wait"]);
+        case.run_detached();
+        assert!(case.exec(&["cat", "/proc/self/numa_maps"]).ok().contains(want), "{policy}");
+    }
+    let mut case = Case::new(&[]);
+    case.set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "999"}));
+    case.run().fails(1, "invalid argument");
 }

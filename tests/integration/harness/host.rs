@@ -12,6 +12,8 @@ pub enum Needs {
     CgroupV1,
     /// Only the unified hierarchy.
     CgroupV2,
+    /// A kernel that knows nodes of memory.
+    Numa,
     /// More than one processor.
     TwoProcessors,
     /// strace(1), to stop the runtime at each of its system calls.
@@ -25,6 +27,7 @@ impl Needs {
             Self::Root if !nix::unistd::geteuid().is_root() => "needs root",
             Self::CgroupV1 if is_v2() => "needs cgroup v1",
             Self::CgroupV2 if !is_v2() => "needs cgroup v2",
+            Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
             Self::TwoProcessors if processors() < 2 => "needs two processors",
             Self::Strace if !has_program("strace") => "needs strace",
             _ => return None,

@@ -24,6 +24,7 @@ use crate::process::rlimits;
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
 use crate::sys::clone::{Cloned, clone3};
+use crate::sys::process::set_affinity;
 
 /// What is to be executed, and how.
 #[derive(Debug)]
@@ -90,6 +91,7 @@ impl Container {
             setup.target.join(&setup.procfs, &[Kind::Pid])?;
         }
         let pid = setup.target.pid;
+        let before = setup.plan.process.affinity.begin()?;
         let mut cloned = clone3(0, setup.cgroups.unified());
         if matches!(cloned, Err(Errno::EBUSY | Errno::ENOENT | Errno::ENODEV))
             && let Some(other) = self.facts.cgroups.open_instead(cgroup, &setup.procfs, pid)?
@@ -117,7 +119,13 @@ impl Container {
                 drop(ours);
                 init::exec(setup)
             }
-            Cloned::Parent { pid, pidfd } => Ok((Child { pid, pidfd }, ours, setup.procfs)),
+            Cloned::Parent { pid, pidfd } => {
+                if let Some(before) = before {
+                    // A runtime that stays where it is does no harm.
+                    let _ = set_affinity(&before);
+                }
+                Ok((Child { pid, pidfd }, ours, setup.procfs))
+            }
         }
     }
 

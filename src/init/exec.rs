@@ -120,6 +120,7 @@ impl Exec<'_> {
             kinds.retain(|kind| *kind != Kind::Pid);
             self.target.join(&self.procfs, &kinds)?;
         }
+        plan.process.affinity.finish()?;
         setsid().context("make a session")?;
         if plan.keyring {
             keyring::join(&plan.id)?;
@@ -130,6 +131,7 @@ impl Exec<'_> {
         };
         self.set_streams(&root)?;
         plan.process.user.set_umask();
+        plan.process.set_machine()?;
         plan.process.become_user(&root)
     }
 

@@ -18,7 +18,7 @@ use crate::namespaces::{Case, Kind, clone_flags, net, time};
 use crate::plan::Plan;
 use crate::process::program::Program;
 use crate::process::terminal::Terminal;
-use crate::process::{keyring, stdio};
+use crate::process::{affinity, keyring, stdio};
 use crate::resolve::Root;
 use crate::rootfs::Tree;
 use crate::spec::state::{State, Status};
@@ -55,6 +55,7 @@ impl Setup<'_> {
             Case::Joined => self.expect(&FromRuntime::Adopted)?,
             Case::Plain | Case::NewUser => self.cgroups.enter()?,
         }
+        affinity::reset();
         let offsets = time::open_offsets(&self.procfs, &plan.namespaces.time_offsets)?;
         self.take_ids()?;
         // From here on processes of other namespaces may see this one; if a PID namespace was
@@ -77,6 +78,7 @@ impl Setup<'_> {
         plan.rootfs.finish(&tree, &self.procfs)?;
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
+        process.set_machine()?;
         process.become_user(&tree.root).map(Some)
     }
 

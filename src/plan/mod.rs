@@ -87,7 +87,8 @@ impl Plan {
             change,
             namespaces.has(Kind::User),
         )?;
-        let process = spec.process().as_ref().map(Process::from_spec).transpose()?;
+        let process = spec.process().as_ref().map(|process| Process::from_spec(process, linux));
+        let process = process.transpose()?;
         if let Some(process) = &process {
             process.check(namespaces.has(Kind::User))?;
         }

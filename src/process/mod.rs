@@ -1,9 +1,14 @@
 //! The `process` object: who the program is.
 
+pub mod affinity;
 pub mod caps;
+pub mod io_priority;
 pub mod keyring;
+pub mod memory_policy;
+pub mod personality;
 pub mod program;
 pub mod rlimits;
+pub mod scheduler;
 pub mod stdio;
 pub mod terminal;
 pub mod user;
@@ -17,7 +22,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::unistd::{Pid, fchdir, getcwd};
-use oci_spec::runtime;
+use oci_spec::runtime::{self, Linux};
 
 use crate::error;
 use crate::procfs::Procfs;
@@ -38,6 +43,12 @@ pub struct Process {
     no_new_privileges: bool,
     /// The value for `/proc/PID/oom_score_adj`.
     oom_score_adj: Option<i32>,
+    scheduler: Option<scheduler::Scheduler>,
+    io_priority: Option<io_priority::IoPriority>,
+    memory_policy: Option<memory_policy::MemoryPolicy>,
+    personality: Option<personality::Personality>,
+    /// On which processors it runs, if it joins a container.
+    pub affinity: affinity::Affinity,
     /// Its standard streams are a terminal.
     pub terminal: bool,
     /// The first size of that terminal.
@@ -45,11 +56,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Takes over what a checked document says.
+    /// Takes over what a checked document says, and from its `linux` section what concerns a
+    /// process.
     ///
     /// # Errors
-    /// For capabilities that the types know and the program does not.
-    pub fn from_spec(process: &runtime::Process) -> Result<Self> {
+    /// For capabilities that the types know and the program does not, and lists of processors.
+    pub fn from_spec(process: &runtime::Process, linux: Option<&Linux>) -> Result<Self> {
         let args = process.args().iter().flatten();
         let args = args.map(|arg| CString::new(arg.as_str())).collect::<Result<_, _>>();
         Ok(Self {
@@ -61,6 +73,16 @@ impl Process {
             rlimits: rlimits::from_spec(process.rlimits().as_deref().unwrap_or_default()),
             no_new_privileges: process.no_new_privileges() == Some(true),
             oom_score_adj: process.oom_score_adj(),
+            scheduler: process.scheduler().as_ref().map(scheduler::Scheduler::from_spec),
+            io_priority: process.io_priority().as_ref().map(io_priority::IoPriority::from_spec),
+            memory_policy: linux
+                .and_then(|linux| linux.memory_policy().as_ref())
+                .map(memory_policy::MemoryPolicy::from_spec)
+                .transpose()?,
+            personality: linux
+                .and_then(|linux| linux.personality().as_ref())
+                .map(personality::Personality::from_spec),
+            affinity: affinity::Affinity::from_spec(process.exec_cpu_affinity().as_ref())?,
             terminal: process.terminal() == Some(true),
             console_size: process.console_size().as_ref().and_then(size),
         })
@@ -102,6 +124,24 @@ impl Process {
         procfs
             .write(&format!("{pid}/oom_score_adj"), score)
             .with_context(|| format!("process.oomScoreAdj: set it to {score}"))
+    }
+
+    /// Sets what part of the machine this process and its children get and how they see it, while
+    /// it has the rights of root.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn set_machine(&self) -> Result<()> {
+        if let Some(scheduler) = &self.scheduler {
+            scheduler.apply()?;
+        }
+        if let Some(priority) = self.io_priority {
+            priority.apply()?;
+        }
+        if let Some(policy) = &self.memory_policy {
+            policy.apply()?;
+        }
+        self.personality.map_or(Ok(()), personality::Personality::apply)
     }
 
     /// Turns this process into the program's user and finds the program, in the container.

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{
     Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxIdMapping,
-    LinuxNamespace, LinuxNamespaceType, Mount, PosixRlimit, Process, Spec,
+    LinuxMemoryPolicy, LinuxNamespace, LinuxNamespaceType, MemoryPolicyModeType, Mount, Spec,
 };
+
+use super::numbers::mask;
 
 /// The longest host name and domain name: `__NEW_UTS_LEN` of the kernel.
 const UTS_LENGTH: usize = 64;
@@ -37,7 +39,7 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
         no_nul("root.path", &root.path().to_string_lossy())?;
     }
     if let Some(process) = spec.process() {
-        self::process(process)?;
+        super::process::check(process)?;
     }
     each("mounts", spec.mounts(), mount)?;
     if let Some(hooks) = spec.hooks() {
@@ -50,7 +52,11 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
 }
 
 /// Applies `rule` to every element of the array at `path`.
-fn each<T>(path: &str, list: &Option<Vec<T>>, rule: impl Fn(&str, &T) -> Result<()>) -> Result<()> {
+pub(super) fn each<T>(
+    path: &str,
+    list: &Option<Vec<T>>,
+    rule: impl Fn(&str, &T) -> Result<()>,
+) -> Result<()> {
     for (index, item) in list.iter().flatten().enumerate() {
         rule(&format!("{path}[{index}]"), item)?;
     }
@@ -58,18 +64,18 @@ fn each<T>(path: &str, list: &Option<Vec<T>>, rule: impl Fn(&str, &T) -> Result<
 }
 
 /// A string for the kernel ends at its first NUL: the rest would be lost silently (BXM-35).
-fn no_nul(path: &str, value: &str) -> Result<()> {
+pub(super) fn no_nul(path: &str, value: &str) -> Result<()> {
     ensure!(!value.contains('\0'), "{path}: {value:?} contains a NUL byte");
     Ok(())
 }
 
-fn absolute(path: &str, value: &Path) -> Result<()> {
+pub(super) fn absolute(path: &str, value: &Path) -> Result<()> {
     ensure!(value.is_absolute(), "{path}: {value:?} is not an absolute path");
     no_nul(path, &value.to_string_lossy())
 }
 
 /// Returns the first key that was there before, with its index.
-fn repeated<T: Clone + Eq + Hash>(keys: impl Iterator<Item = T>) -> Option<(usize, T)> {
+pub(super) fn repeated<T: Clone + Eq + Hash>(keys: impl Iterator<Item = T>) -> Option<(usize, T)> {
     let mut seen = HashSet::new();
     keys.enumerate().find(|(_, key)| !seen.insert(key.clone()))
 }
@@ -91,49 +97,6 @@ fn version(text: &str) -> Result<()> {
         bail!("ociVersion: {text:?} is not a version as in 1.3.0");
     }
     ensure!(parts.first() == Some(&"1"), "ociVersion: {text:?} is not supported, only 1.x.y is");
-    Ok(())
-}
-
-/// Checks the `process` object.
-pub(super) fn process(process: &Process) -> Result<()> {
-    absolute("process.cwd", process.cwd())?;
-    ensure!(process.args().iter().flatten().count() > 0, "process.args: required");
-    each("process.args", process.args(), |path, arg| no_nul(path, arg))?;
-    each("process.env", process.env(), |path, entry| {
-        no_nul(path, entry)?;
-        let name = entry.split_once('=').map(|(name, _)| name);
-        let Some(name) = name else { bail!("{path}: {entry:?} has no \"=\"") };
-        ensure!(!name.is_empty(), "{path}: {entry:?} has no name before \"=\"");
-        Ok(())
-    })?;
-    let user = process.user();
-    valid_id("process.user.uid", user.uid())?;
-    valid_id("process.user.gid", user.gid())?;
-    each("process.user.additionalGids", user.additional_gids(), |path, gid| valid_id(path, *gid))?;
-    if let Some(umask) = user.umask() {
-        ensure!(umask <= 0o777, "process.user.umask: {umask} is above 511 (octal 0777)");
-    }
-    if let Some(score) = process.oom_score_adj() {
-        let allowed = -1000..=1000;
-        ensure!(allowed.contains(&score), "process.oomScoreAdj: {score} is not in -1000..=1000");
-    }
-    rlimits(process.rlimits().as_deref().unwrap_or_default())
-}
-
-/// The largest number is no id: to setresuid(2) it means «leave it as it is», which is root.
-fn valid_id(path: &str, id: u32) -> Result<()> {
-    ensure!(id != u32::MAX, "{path}: {id} is not an id");
-    Ok(())
-}
-
-fn rlimits(limits: &[PosixRlimit]) -> Result<()> {
-    if let Some((index, kind)) = repeated(limits.iter().map(|limit| limit.typ().to_string())) {
-        bail!("process.rlimits[{index}].type: {kind} is listed twice");
-    }
-    for (index, limit) in limits.iter().enumerate() {
-        let (kind, soft, hard) = (limit.typ(), limit.soft(), limit.hard());
-        ensure!(soft <= hard, "process.rlimits[{index}]: {kind}: soft {soft} is above hard {hard}");
-    }
     Ok(())
 }
 
@@ -181,6 +144,9 @@ fn linux(linux: &Linux) -> Result<()> {
     namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     mappings(linux)?;
     time_offsets(linux)?;
+    if let Some(policy) = linux.memory_policy() {
+        memory_policy(policy)?;
+    }
     each("linux.devices", linux.devices(), device)?;
     let resources = linux.resources().as_ref();
     if let Some(rules) = resources.map(|resources| resources.devices()) {
@@ -196,6 +162,19 @@ fn linux(linux: &Linux) -> Result<()> {
     }
     if let Some(path) = linux.cgroups_path() {
         no_nul("linux.cgroupsPath", &path.to_string_lossy())?;
+    }
+    Ok(())
+}
+
+/// Which modes go with nodes (MPO-03).
+fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<()> {
+    use MemoryPolicyModeType::{MpolDefault, MpolLocal, MpolPreferred};
+    let (path, mode) = ("linux.memoryPolicy.nodes", policy.mode());
+    let given = !mask(policy.nodes().as_deref().unwrap_or_default()).context(path)?.is_empty();
+    match mode {
+        MpolPreferred => {}
+        MpolDefault | MpolLocal => ensure!(!given, "{path}: {mode} takes none"),
+        _ => ensure!(given, "{path}: {mode} needs at least one"),
     }
     Ok(())
 }
@@ -349,45 +328,6 @@ mod tests {
     }
 
     #[test]
-    fn process_values() {
-        let process = |change| json!({"process": change});
-        refused([
-            (process(json!({"cwd": "a"})), "process.cwd: \"a\" is not an absolute path"),
-            (process(json!({"args": []})), "process.args: required"),
-            (process(json!({"args": ["a\0b"]})), "process.args[0]: "),
-            (process(json!({"env": ["A=1", "B"]})), "process.env[1]: \"B\" has no \"=\""),
-            (process(json!({"env": ["=x"]})), "process.env[0]: "),
-            (process(json!({"user": {"umask": 512}})), "process.user.umask: 512"),
-            (process(json!({"user": {"uid": 4_294_967_295_u32}})), "process.user.uid: "),
-            (process(json!({"user": {"gid": 4_294_967_295_u32}})), "process.user.gid: "),
-            (
-                process(json!({"user": {"additionalGids": [1, 4_294_967_295_u32]}})),
-                "process.user.additionalGids[1]: 4294967295 is not an id",
-            ),
-            (process(json!({"oomScoreAdj": -1001})), "process.oomScoreAdj: -1001"),
-            (
-                process(json!({"rlimits": [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]})),
-                "process.rlimits[0].type: unknown variant",
-            ),
-            (
-                process(json!({"rlimits": [
-                    {"type": "RLIMIT_CPU", "soft": 1, "hard": 1},
-                    {"type": "RLIMIT_CPU", "soft": 2, "hard": 2}]})),
-                "process.rlimits[1].type: RLIMIT_CPU is listed twice",
-            ),
-            (
-                process(json!({"rlimits": [{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]})),
-                "process.rlimits[0]: RLIMIT_CPU: soft 2 is above hard 1",
-            ),
-        ]);
-        accepted([
-            process(json!({"env": ["A=1=2", "B=", "C=a\nb"], "args": ["ä"]})),
-            process(json!({"rlimits": [
-                {"type": "RLIMIT_RTTIME", "soft": 1, "hard": 18_446_744_073_709_551_615_u64}]})),
-        ]);
-    }
-
-    #[test]
     fn namespaces_and_what_needs_them() {
         let linux = |change| json!({"linux": change});
         let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
@@ -435,6 +375,27 @@ mod tests {
             linux(json!({"namespaces": [{"type": "user", "path": "/proc/1/ns/user"}]})),
             linux(json!({"namespaces": [], "maskedPaths": [], "readonlyPaths": []})),
             json!({"hostname": "", "linux": {"namespaces": []}}),
+        ]);
+    }
+
+    #[test]
+    fn memory_policies() {
+        let policy = |change| json!({"linux": {"memoryPolicy": change}});
+        refused([
+            (policy(json!({"mode": "MPOL_NONE"})), "linux.memoryPolicy.mode: "),
+            (policy(json!({"nodes": "0"})), "linux.memoryPolicy.mode: required"),
+            (policy(json!({"mode": "MPOL_BIND"})), "nodes: MPOL_BIND needs at least one"),
+            (policy(json!({"mode": "MPOL_LOCAL", "nodes": "0"})), "nodes: MPOL_LOCAL takes none"),
+            (policy(json!({"mode": "MPOL_BIND", "nodes": "1-0"})), "linux.memoryPolicy.nodes: "),
+            (
+                policy(json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NONE"]})),
+                "linux.memoryPolicy.flags[0]: ",
+            ),
+        ]);
+        accepted([
+            policy(json!({"mode": "MPOL_DEFAULT", "nodes": ""})),
+            policy(json!({"mode": "MPOL_PREFERRED"})),
+            policy(json!({"mode": "MPOL_PREFERRED", "nodes": "0-3, 7"})),
         ]);
     }
 

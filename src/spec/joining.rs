@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{Process, Spec};
 use serde_json::{Map, Value, json};
 
-use super::{check, presence, typed, unsupported};
+use super::{presence, typed, unsupported};
 
 /// What the command line changes in the container's own process (BXC-27).
 #[derive(Clone, Debug, Default)]
@@ -63,10 +63,11 @@ fn checked(mut process: Value) -> Result<Checked> {
     // Paths in messages are those of `config.json`.
     let mut tree = json!({"process": process});
     ensure!(tree["process"].is_object(), "the document is not an object");
+    presence::tidy_processors(&mut tree);
     let warnings = presence::drop_unknown_capabilities(&mut tree);
     presence::check_process(&tree)?;
     let process = typed(tree["process"].take()).map_err(|e| anyhow::anyhow!("process.{e}"))?;
-    check::process(&process)?;
+    super::process::check(&process)?;
     unsupported::refuse_process(&process)?;
     Ok((process, warnings))
 }
@@ -123,6 +124,15 @@ pub fn inherit(process: &mut Process, container: &Spec) {
     }
     if process.oom_score_adj().is_none() {
         process.set_oom_score_adj(own.oom_score_adj());
+    }
+    if process.scheduler().is_none() {
+        process.set_scheduler(own.scheduler().clone());
+    }
+    if process.io_priority().is_none() {
+        process.set_io_priority(*own.io_priority());
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
     }
     if process.user().umask().is_none() {
         process.user_mut().set_umask(own.user().umask());

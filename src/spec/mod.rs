@@ -8,7 +8,9 @@
 mod check;
 pub mod defaults;
 pub mod joining;
+pub mod numbers;
 mod presence;
+mod process;
 pub mod state;
 pub mod template;
 mod unsupported;
@@ -91,6 +93,7 @@ pub fn again(bytes: &[u8]) -> Result<(Spec, Value)> {
     let mut tree: Value = serde_json::from_slice(bytes).context("not JSON")?;
     presence::drop_null(&mut tree);
     presence::drop_foreign(&mut tree);
+    presence::tidy_processors(&mut tree);
     presence::drop_unknown_capabilities(&mut tree);
     let process = tree.get("process").cloned().unwrap_or_default();
     Ok((typed(tree)?, process))
@@ -117,6 +120,7 @@ fn tree(text: &str) -> Result<(Value, Vec<String>)> {
     let mut tree: Value = serde_json::from_str(text).context("not JSON")?;
     presence::drop_null(&mut tree);
     presence::drop_foreign(&mut tree);
+    presence::tidy_processors(&mut tree);
     let warnings = presence::drop_unknown_capabilities(&mut tree);
     Ok((tree, warnings))
 }

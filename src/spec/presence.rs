@@ -59,6 +59,20 @@ pub(super) fn drop_foreign(tree: &mut Value) {
     }
 }
 
+/// Rewrites lists of processors to the form that their type knows: without the blanks that the
+/// specification allows (SCH-09), and absent where they are empty.
+pub(super) fn tidy_processors(tree: &mut Value) {
+    let lists = tree.pointer_mut("/process/execCPUAffinity").and_then(Value::as_object_mut);
+    let Some(lists) = lists else { return };
+    let tidy = |entry: &str| entry.split('-').map(str::trim).collect::<Vec<_>>().join("-");
+    for list in lists.values_mut() {
+        if let Value::String(text) = list {
+            *text = text.split(',').map(tidy).collect::<Vec<_>>().join(",");
+        }
+    }
+    lists.retain(|_, list| list != "");
+}
+
 /// Removes capabilities that nobody knows and returns a warning for each (CAP-03, CAP-04).
 pub(super) fn drop_unknown_capabilities(tree: &mut Value) -> Vec<String> {
     let mut warnings = Vec::new();

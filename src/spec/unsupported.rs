@@ -41,23 +41,20 @@ fn process(process: &Process, asked: &mut Asked) {
         [
             ("process.apparmorProfile", text(process.apparmor_profile())),
             ("process.selinuxLabel", text(process.selinux_label())),
-            ("process.scheduler", process.scheduler().is_some()),
-            ("process.ioPriority", process.io_priority().is_some()),
-            ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
         ]
         .map(|(path, asked)| (path.to_string(), asked)),
     );
 }
 
 fn linux(linux: &Linux, asked: &mut Asked) {
+    let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());
     let label = linux.mount_label().as_ref().is_some_and(|label| !label.is_empty());
     asked.extend(
         [
             ("linux.seccomp", linux.seccomp().is_some()),
             ("linux.mountLabel", label),
             ("linux.intelRdt", linux.intel_rdt().is_some()),
-            ("linux.memoryPolicy", linux.memory_policy().is_some()),
-            ("linux.personality", linux.personality().is_some()),
+            ("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty())),
             ("linux.netDevices", linux.net_devices().iter().flatten().count() > 0),
         ]
         .map(|(path, asked)| (path.to_string(), asked)),

@@ -12,6 +12,7 @@ pub mod mount;
 pub mod namespace;
 pub mod net;
 pub mod process;
+pub mod scheduler;
 pub mod sealed;
 pub mod socket;
 pub mod stat;

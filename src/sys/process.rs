@@ -108,6 +108,34 @@ pub fn prlimit(pid: Pid, resource: Resource, soft: u64, hard: u64) -> nix::Resul
     Errno::result(rc).map(drop)
 }
 
+/// Binds the caller to the processors of a mask, as far as its cgroup has them:
+/// sched_setaffinity(2).
+///
+/// # Errors
+/// EINVAL when none of them can be had.
+pub fn set_affinity(mask: &[u8]) -> nix::Result<()> {
+    let (size, mask) = (mask.len(), mask.as_ptr());
+    // SAFETY: the kernel reads `size` bytes, which live during the call; 0 is the caller.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size, mask) }).map(drop)
+}
+
+/// Returns the mask of the caller's processors: sched_getaffinity(2).
+pub fn affinity() -> nix::Result<Vec<u8>> {
+    let mut mask = vec![0_u8; 8192];
+    let (size, bytes) = (mask.len(), mask.as_mut_ptr());
+    // SAFETY: the kernel writes at most `size` bytes to the buffer, which lives longer; 0 is the
+    // caller.
+    let rc = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size, bytes) };
+    mask.truncate(usize::try_from(Errno::result(rc)?).map_err(|_| Errno::EOVERFLOW)?);
+    Ok(mask)
+}
+
+/// Sets the execution domain of the caller: personality(2).
+pub fn set_personality(domain: u32) -> nix::Result<()> {
+    // SAFETY: only a number is passed.
+    Errno::result(unsafe { libc::personality(domain.into()) }).map(drop)
+}
+
 /// A NULL-terminated vector of C strings, built before a filter may forbid allocation.
 #[derive(Debug)]
 pub struct Vector {

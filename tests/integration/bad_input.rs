@@ -274,13 +274,10 @@ fn what_is_not_built_yet_is_refused() {
     for (pointer, value) in [
         ("/process/apparmorProfile", json!("x")),
         ("/process/selinuxLabel", json!("x")),
-        ("/process/scheduler", json!({"policy": "SCHED_IDLE"})),
-        ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0})),
-        ("/process/execCPUAffinity", json!({"initial": "0"})),
         ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
         ("/linux/mountLabel", json!("x")),
         ("/linux/intelRdt", json!({"closID": "x"})),
-        ("/linux/personality", json!({"domain": "LINUX32"})),
+        ("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]})),
         ("/linux/netDevices", json!({"eth0": {}})),
         ("/linux/resources/unified", json!({"memory.high": "1"})),
         ("/linux/resources/blockIO", json!({"weight": 100})),
@@ -292,6 +289,7 @@ fn what_is_not_built_yet_is_refused() {
         case.set(pointer, value);
         case.write_config();
         let path = pointer.trim_start_matches('/').replace('/', ".");
+        let path = path.replace("personality", "personality.flags");
         refused(&case, &format!("{path}: not supported by this version"));
     }
     let case = Case::new(&[]);

@@ -61,6 +61,7 @@ tests! {
     the_inheritable_set_is_empty_unless_asked_for needs [Root],
     a_working_directory_cannot_be_an_open_descriptor needs [Root],
     the_runtimes_program_cannot_be_executed_inside needs [Root],
+    processors_are_those_asked_for needs [Root, TwoProcessors],
     a_runtime_that_is_killed_leaves_no_process needs [Root, CgroupV1],
     system_calls_that_a_sandbox_lacks_have_another_way needs [Root, Strace]
         unlike runc "has other system calls",
@@ -828,4 +829,53 @@ fn system_calls_that_a_sandbox_lacks_have_another_way() {
         }
         case.end();
     }
+}
+
+/// The caller is bound to one processor; that is not the program's concern.
+fn processors_are_those_asked_for() {
+    let all = fs::read_to_string("/proc/self/status").expect("read");
+    let all = all.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let all = all.expect("a list").trim();
+    for (affinity, want) in [
+        (Value::Null, all),
+        (json!({"initial": "1"}), "1"),
+        (json!({"final": "1"}), "1"),
+        (json!({"initial": "0", "final": "1"}), "1"),
+        (json!({"initial": "0", "final": "0-1"}), "0-1"),
+        (json!({"initial": "", "final": ""}), all),
+    ] {
+        let mut case = Case::new(&["wait"]);
+        case.set("/process/execCPUAffinity", affinity.clone());
+        case.write_config();
+        bound_to_one(&mut case.command(&["create", &case.id]));
+        let list = |pid: &str| {
+            let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("read");
+            let list = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            list.expect("a list").trim().to_string()
+        };
+        assert_eq!(list(&case.pid().to_string()), all, "init");
+        let options = ["--detach", "--pid-file", "exec.pid"];
+        bound_to_one(&mut case.command(&case.exec_arguments(&options, &["wait"])));
+        let pid = fs::read_to_string(case.dir.join("exec.pid")).expect("read the pid file");
+        assert_eq!(list(&pid), want, "{affinity}");
+        let text = exec_document(
+            &case,
+            &document(|document| {
+                document["execCPUAffinity"] = json!({"final": "0"});
+            }),
+        );
+        let report: Value = serde_json::from_str(&text.ok()).expect("a report");
+        assert_eq!(report["status"]["Cpus_allowed_list"], json!("0"));
+    }
+}
+
+/// Runs a command whose caller may use the first processor only.
+#[expect(unsafe_code, reason = "pre_exec is how a child gets its processors")]
+fn bound_to_one(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let bind = || orlop::sys::process::set_affinity(&[1]).map_err(std::io::Error::from);
+    // SAFETY: a system call is safe between fork and exec (signal-safety(7)).
+    unsafe { command.pre_exec(bind) };
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    assert_eq!(Background::wait_for(command), 0);
 }

@@ -53,6 +53,7 @@ fn run(verb: &str, args: &[&str]) {
         ("change-root", [path]) => {
             tell(nix::unistd::chroot(*path).map_err(std::io::Error::from));
         }
+        ("shares", []) => shares(),
         ("terminal", []) => terminal(),
         ("size", []) => size(),
         ("wait-for-size", []) => wait_for_size(),
@@ -202,6 +203,17 @@ fn allocate(mib: usize) {
         page[0] = 1;
     }
     println!("allocated {}", memory.iter().map(|byte| usize::from(*byte)).sum::<usize>() / 256);
+}
+
+/// How the processor and the disk are shared: fields of proc_pid_stat(5), and ioprio_get(2).
+#[expect(unsafe_code, reason = "no crate has ioprio_get")]
+fn shares() {
+    let stat = fs::read_to_string("/proc/self/stat").expect("read");
+    let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    // SAFETY: only numbers are passed; 1 is IOPRIO_WHO_PROCESS and 0 the caller.
+    let io = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, 0) };
+    let (nice, priority, policy) = (fields[16], fields[37], fields[38]);
+    println!("policy {policy} priority {priority} nice {nice} io {} {}", io >> 13, io & 0x1fff);
 }
 
 /// What the standard streams and the session are.

@@ -39,6 +39,10 @@ tests! {
     a_session_keyring_of_its_own needs [Root],
     only_standard_streams_are_open needs [Root]
         unlike runc "copies standard input through a pipe",
+    the_scheduler_is_set needs [Root],
+    the_io_priority_is_set needs [Root],
+    the_personality_is_set needs [Root],
+    the_memory_policy_is_set needs [Root, Numa],
 }
 
 fn report(case: &Case) -> Value {
@@ -457,4 +461,91 @@ fn only_standard_streams_are_open() {
     let output = Output::of(command.args(["-c", &script]).current_dir(&case.dir));
     let report: Value = serde_json::from_str(&output.ok()).expect("a report");
     assert_eq!(report["fds"], json!(["0 /dev/null", "1 pipe", "2 pipe"]));
+}
+
+fn shares(case: &Case) -> String {
+    case.run().ok().trim_end().to_string()
+}
+
+fn the_scheduler_is_set() {
+    for (scheduler, want) in [
+        (json!({"policy": "SCHED_OTHER", "nice": 5}), "policy 0 priority 0 nice 5 io 0 "),
+        (json!({"policy": "SCHED_BATCH", "nice": -3}), "policy 3 priority 0 nice -3 io 0 "),
+        (json!({"policy": "SCHED_IDLE"}), "policy 5 priority 0 nice 0 io 0 "),
+    ] {
+        let mut case = Case::new(&["shares"]);
+        case.set("/process/scheduler", scheduler.clone());
+        // It is set with root's rights, whoever the program's user is.
+        case.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        assert!(shares(&case).starts_with(want), "{scheduler}: {}", shares(&case));
+        // A process that joins gets it as well, unless it has one of its own.
+        case.args(&["wait"]);
+        case.run_detached();
+        assert!(case.exec(&["shares"]).ok().starts_with(want), "{scheduler}");
+    }
+    for policy in ["SCHED_FIFO", "SCHED_RR"] {
+        let mut case = Case::new(&["shares"]);
+        case.set("/process/scheduler", json!({"policy": policy, "priority": 7}));
+        // Where real-time processes have no share in cgroups, the kernel refuses them.
+        let output = case.run();
+        let number = if policy == "SCHED_FIFO" { 1 } else { 2 };
+        match output.code {
+            0 => assert!(output.stdout.starts_with(&format!("policy {number} priority 7 "))),
+            _ => drop(output.fails(1, "operation not permitted")),
+        }
+    }
+    let mut case = Case::new(&[]);
+    case.set("/process/scheduler", json!({"policy": "SCHED_ISO"}));
+    case.run().fails(1, "invalid argument");
+}
+
+fn the_io_priority_is_set() {
+    for (class, level, want) in [
+        ("IOPRIO_CLASS_RT", 0, "io 1 0"),
+        ("IOPRIO_CLASS_BE", 6, "io 2 6"),
+        ("IOPRIO_CLASS_IDLE", 0, "io 3 0"),
+    ] {
+        let mut case = Case::new(&["shares"]);
+        case.set("/process/ioPriority", json!({"class": class, "priority": level}));
+        assert!(shares(&case).ends_with(want), "{class}: {}", shares(&case));
+        case.args(&["wait"]);
+        case.run_detached();
+        assert!(case.exec(&["shares"]).ok().trim_end().ends_with(want), "{class}");
+    }
+}
+
+fn the_personality_is_set() {
+    for (domain, want) in [("LINUX", "00000000\n"), ("LINUX32", "00000008\n")] {
+        let mut case = Case::new(&["cat", "/proc/self/personality"]);
+        case.set("/linux/personality", json!({"domain": domain}));
+        assert_eq!(case.run().ok(), want);
+        case.args(&["wait"]);
+        case.run_detached();
+        assert_eq!(case.exec(&["cat", "/proc/self/personality"]).ok(), want);
+    }
+}
+
+fn the_memory_policy_is_set() {
+    for (policy, want) in [
+        (json!({"mode": "MPOL_DEFAULT"}), " default "),
+        (json!({"mode": "MPOL_LOCAL"}), " local "),
+        (json!({"mode": "MPOL_BIND", "nodes": "0"}), " bind:0 "),
+        (json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}), " interleave:0 "),
+        (json!({"mode": "MPOL_PREFERRED", "nodes": "0"}), " prefer:0 "),
+        (
+            json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}),
+            " bind=static:0 ",
+        ),
+    ] {
+        let mut case = Case::new(&["cat", "/proc/self/numa_maps"]);
+        case.set("/linux/memoryPolicy", policy.clone());
+        let text = case.run().ok();
+        assert!(text.contains(want), "{policy}: {text}");
+        case.args(&["wait"]);
+        case.run_detached();
+        assert!(case.exec(&["cat", "/proc/self/numa_maps"]).ok().contains(want), "{policy}");
+    }
+    let mut case = Case::new(&[]);
+    case.set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "999"}));
+    case.run().fails(1, "invalid argument");
 }

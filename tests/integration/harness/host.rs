@@ -14,6 +14,10 @@ pub enum Needs {
     CgroupV2,
     /// `CAP_SYS_RESOURCE`, one of those privileges.
     SysResource,
+    /// A kernel that knows nodes of memory.
+    Numa,
+    /// More than one processor.
+    TwoProcessors,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
     /// Docker with all that it needs, and the right to make namespaces for it.
@@ -40,6 +44,8 @@ impl Needs {
             Self::CgroupV1 if is_v2() => "needs cgroup v1",
             Self::CgroupV2 if !is_v2() => "needs cgroup v2",
             Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
+            Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
+            Self::TwoProcessors if processors() < 2 => "needs two processors",
             Self::Strace if !has_program("strace") => "needs strace",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
@@ -65,6 +71,10 @@ pub fn is_v2() -> bool {
 pub fn has_sys_resource() -> bool {
     let capability = caps::Capability::CAP_SYS_RESOURCE;
     caps::has_cap(None, caps::CapSet::Permitted, capability).unwrap_or(true)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn has_program(name: &str) -> bool {

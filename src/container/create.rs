@@ -1,10 +1,11 @@
 //! `create`: steps 2 to 5 of the lifecycle. Whatever fails, everything is undone.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
@@ -26,6 +27,7 @@ use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 use crate::sys::sealed::Image;
+use crate::sys::seccomp::descriptor_of;
 
 /// What is to be created.
 #[derive(Debug)]
@@ -207,6 +209,10 @@ impl Attempt<'_> {
                     self.run_hooks()?;
                     channel.send(&FromRuntime::HooksDone)?;
                 }
+                Some(FromInit::Listener(number)) => {
+                    self.hand_over_listener(number)?;
+                    channel.send(&FromRuntime::ListenerSent)?;
+                }
                 Some(FromInit::Ready { warnings }) => {
                     warnings.into_iter().for_each(log::warn);
                     return Ok(());
@@ -252,6 +258,20 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Takes the listener of the filter from init and sends it to who decides about calls.
+    fn hand_over_listener(&self, number: RawFd) -> Result<()> {
+        let plan = self.plan;
+        let listener = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
+        let listener = listener.context("a seccomp listener that nobody asked for")?;
+        let init = self.init()?;
+        let descriptor = descriptor_of(init.pidfd.as_fd(), number)
+            .context("linux.seccomp: take the listener from the container's init")?;
+        let pid = init.pid.as_raw();
+        let state =
+            State::new(&plan.id, Status::Creating, Some(pid), &plan.bundle, &plan.annotations);
+        listener.send(descriptor.as_fd(), pid, &state)
+    }
+
     /// Sets what would have been in init's way, shows the container, and tells init.
     ///
     /// A gate that is opened before init hears of its success lets it through without another
@@ -282,8 +302,14 @@ impl Attempt<'_> {
         let status = self.init().and_then(reap);
         let oom = self.plan.cgroups.record().oom_killed();
         match status {
-            Ok(WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _)) if oom => {
+            Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) if oom => {
                 anyhow!("container init was OOM-killed (memory limit too low?)")
+            }
+            Ok(WaitStatus::Signaled(_, Signal::SIGSYS, _)) => {
+                anyhow!(
+                    "the container's init was killed by SIGSYS: linux.seccomp forbids a call \
+                    that starting the program takes"
+                )
             }
             Ok(WaitStatus::Signaled(_, signal, _)) => {
                 anyhow!("the container's init was killed by {signal}")

@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getpid, sethostname, setsid};
 
 use super::{FAILED, Setup, become_root, fds, report};
-use crate::handshake::channel::Channel;
+use crate::handshake::channel::{Channel, Encoded};
 use crate::handshake::gate::Inside;
 use crate::handshake::{FromInit, FromRuntime};
 use crate::hooks::{Environment, Kind as HookKind};
@@ -76,7 +76,7 @@ impl Setup<'_> {
         plan.rootfs.finish(&root)?;
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
-        process.become_user(&root).map(Some)
+        process.become_user(&root, plan.seccomp.is_some()).map(Some)
     }
 
     /// Waits until the runtime has mapped the ids of a new user namespace.
@@ -144,16 +144,17 @@ impl Setup<'_> {
 }
 
 fn expect(channel: &Channel<FromInit, FromRuntime>, wanted: &FromRuntime) -> Result<()> {
-    let message = channel.receive()?;
+    let message = channel.receive_short()?;
     if message != *wanted {
         bail!("the runtime sent {message:?} instead of {wanted:?}");
     }
     Ok(())
 }
 
-/// Reports success and waits for the runtime to have saved the container.
+/// Installs the filter, reports success and waits for the runtime to have saved the container.
 ///
-/// The channel decides from here on whether init lives: the runtime may end now.
+/// The channel decides from here on whether init lives: the runtime may end now. What follows the
+/// filter needs little of it: `docs/seccomp.md` lists the calls.
 fn commit(plan: &Plan, channel: &Channel<FromInit, FromRuntime>, gate: &Inside) -> Result<()> {
     use std::os::fd::AsFd;
     let mut keep: Vec<BorrowedFd<'_>> = gate.descriptors().to_vec();
@@ -161,24 +162,49 @@ fn commit(plan: &Plan, channel: &Channel<FromInit, FromRuntime>, gate: &Inside) 
     keep.extend(log::descriptor());
     fds::close_others(&keep, plan.preserve_fds)?;
     prctl::set_pdeathsig(None).context("live without the runtime")?;
-    channel.send(&FromInit::Ready { warnings: log::take_waiting() })?;
+    if !has_start_hooks(plan) {
+        reset_signals()?;
+    }
+    let ready = Encoded::new(&FromInit::Ready { warnings: log::take_waiting() })?;
+    if let (Some(process), Some(filter)) = (&plan.process, &plan.seccomp) {
+        process.install_filter(|| match filter.load()? {
+            Some(listener) => {
+                channel.send(&FromInit::Listener(listener))?;
+                expect(channel, &FromRuntime::ListenerSent)
+            }
+            None => Ok(()),
+        })?;
+    }
+    channel.send_encoded(&ready)?;
     expect(channel, &FromRuntime::Committed)
+}
+
+/// Hooks run as children of init, for which it needs its own way with signals until then.
+fn has_start_hooks(plan: &Plan) -> bool {
+    !plan.hooks.of(HookKind::StartContainer).is_empty()
+}
+
+/// Gives the program the signals that it expects.
+fn reset_signals() -> Result<()> {
+    default_signals();
+    SigSet::empty().thread_set_mask().context("unblock signals")
 }
 
 /// Waits at the gate and becomes the program.
 fn wait_and_start(plan: &Plan, program: Option<Program>, gate: &Inside) -> i32 {
     // `start` refuses a container without a program, so nobody opens its gate.
     let (Ok(()), Some(program)) = (gate.wait(), program) else { return FAILED };
-    let state = state(plan, Status::Created);
-    let env = Environment::Program(program.env());
-    if let Err(error) = plan.hooks.run(HookKind::StartContainer, &state, env) {
-        // Without `start` there is nobody to tell.
-        let _ = gate.failed(&error::chain(&error));
-        return FAILED;
+    if has_start_hooks(plan) {
+        let state = state(plan, Status::Created);
+        let env = Environment::Program(program.env());
+        let hooks = plan.hooks.run(HookKind::StartContainer, &state, env);
+        if let Err(error) = hooks.and_then(|()| reset_signals()) {
+            // Without `start` there is nobody to tell.
+            let _ = gate.failed(&error::chain(&error));
+            return FAILED;
+        }
     }
-    default_signals();
-    let unblocked = SigSet::empty().thread_set_mask();
-    if unblocked.is_err() || gate.executing().is_err() {
+    if gate.executing().is_err() {
         return FAILED;
     }
     let error = program.execute();

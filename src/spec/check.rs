@@ -45,6 +45,9 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     }
     if let Some(linux) = spec.linux() {
         self::linux(linux)?;
+        if let Some(seccomp) = linux.seccomp() {
+            super::seccomp::check(spec, seccomp)?;
+        }
     }
     needs_namespaces(spec)
 }
@@ -58,7 +61,7 @@ fn each<T>(path: &str, list: &Option<Vec<T>>, rule: impl Fn(&str, &T) -> Result<
 }
 
 /// A string for the kernel ends at its first NUL: the rest would be lost silently (BXM-35).
-fn no_nul(path: &str, value: &str) -> Result<()> {
+pub(super) fn no_nul(path: &str, value: &str) -> Result<()> {
     ensure!(!value.contains('\0'), "{path}: {value:?} contains a NUL byte");
     Ok(())
 }

@@ -8,6 +8,7 @@
 mod check;
 pub mod defaults;
 mod presence;
+pub mod seccomp;
 pub mod state;
 pub mod template;
 mod unsupported;
@@ -55,6 +56,15 @@ pub fn load(bundle: &Path) -> Result<Checked> {
     let (spec, warnings) = parse(&bytes).context(CONFIG)?;
     let rootfs = rootfs(&spec, &bundle).context(CONFIG)?;
     Ok(Checked { spec, bundle, rootfs, bytes, warnings })
+}
+
+/// Reads and checks the document of `bundle` alone: nothing that it names has to be there.
+///
+/// # Errors
+/// Those of [`load`] that are about the document.
+pub fn document(bundle: &Path) -> Result<Spec> {
+    let (spec, _) = parse(&read(&bundle.join(CONFIG))?).context(CONFIG)?;
+    Ok(spec)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

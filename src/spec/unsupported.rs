@@ -54,7 +54,6 @@ fn linux(linux: &Linux, asked: &mut Asked) {
     let label = linux.mount_label().as_ref().is_some_and(|label| !label.is_empty());
     asked.extend(
         [
-            ("linux.seccomp", linux.seccomp().is_some()),
             ("linux.mountLabel", label),
             ("linux.intelRdt", linux.intel_rdt().is_some()),
             ("linux.memoryPolicy", linux.memory_policy().is_some()),
@@ -129,7 +128,6 @@ mod tests {
         refused([
             (json!({"process": {"terminal": true}}), "process.terminal: not supported"),
             (json!({"process": {"apparmorProfile": "x"}}), "process.apparmorProfile: "),
-            (linux(json!({"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}})), "linux.seccomp: "),
             (linux(json!({"netDevices": {"eth0": {}}})), "linux.netDevices: "),
             (resources(json!({"blockIO": {"weight": 10}})), "linux.resources.blockIO: "),
             (resources(json!({"unified": {"a.b": "c"}})), "linux.resources.unified: "),

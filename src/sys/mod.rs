@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod caps;
 pub mod clone;
 pub mod keyring;
 pub mod mount;
@@ -13,4 +14,5 @@ pub mod namespace;
 pub mod net;
 pub mod process;
 pub mod sealed;
+pub mod seccomp;
 pub mod stat;

@@ -19,6 +19,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod rootfs;
+mod seccomp;
 mod security;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
+        Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
     ])
 }

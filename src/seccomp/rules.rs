@@ -151,8 +151,8 @@ impl Profile {
                 calls.add(number, *rule);
             }
         }
-        let idle = self.idle.iter().filter_map(|call| call.number_in(column)).max();
-        calls.newest = calls.entries.iter().map(|(number, ..)| *number).max().max(idle);
+        let named = self.named.iter().map(|(call, _)| call).chain(&self.idle);
+        calls.newest = named.filter_map(|call| call.number_in(column)).max();
         calls.entries.sort_unstable();
         calls
     }

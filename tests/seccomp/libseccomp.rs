@@ -74,11 +74,8 @@ impl Library {
         let text = String::from_utf8(output).expect("text");
         let mut lines = text.lines();
         let number = |line: Option<&str>| line.expect("a line").parse::<i32>().expect("a number");
-        for call in &calls {
-            if number(lines.next()) != -1 {
-                self.known.insert(call);
-            }
-        }
+        let known = calls.iter().map(|call| (*call, number(lines.next())));
+        let known: Vec<_> = known.filter(|(_, number)| *number != -1).collect();
         for arch in ARCHITECTURES.map(|arch| arch as u32) {
             for call in &calls {
                 self.numbers.insert((arch, call), number(lines.next()));
@@ -90,6 +87,19 @@ impl Library {
                 }
             }
         }
+        self.keep_unambiguous(&known);
+    }
+
+    /// It gives numbers below zero to calls that the native architecture lacks, and some of those
+    /// to two calls: rules for one of them go to the other.
+    fn keep_unambiguous(&mut self, known: &[(&'static str, i32)]) {
+        let commands =
+            known.iter().map(|(_, number)| format!("name 0 {}\n", number.cast_unsigned()));
+        let output = self.ask(commands.collect()).expect("names");
+        let names = String::from_utf8(output).expect("text");
+        let same = known.iter().zip(names.lines()).filter(|((call, _), name)| call == name);
+        self.known = same.map(|((call, _), _)| *call).collect();
+        println!("{} names of libseccomp have a number of their own", self.known.len());
     }
 
     /// Runs the program with these commands.

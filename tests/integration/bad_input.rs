@@ -278,7 +278,6 @@ fn what_is_not_built_yet_is_refused() {
         ("/process/scheduler", json!({"policy": "SCHED_IDLE"})),
         ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0})),
         ("/process/execCPUAffinity", json!({"initial": "0"})),
-        ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
         ("/linux/mountLabel", json!("x")),
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/personality", json!({"domain": "LINUX32"})),

@@ -37,6 +37,8 @@ tests! {
         unlike runc "does not know the annotation",
     a_profile_that_kills_the_start_is_named needs [Root]
         unlike runc "says less",
+    a_profile_that_is_too_large_is_refused needs [Root]
+        unlike runc "says that the argument is invalid",
     explain_names_rules needs [Root]
         unlike runc "has no such command",
 }
@@ -365,6 +367,16 @@ fn a_profile_that_kills_the_start_is_named() {
     case.set("/process/noNewPrivileges", json!(true));
     case.create().fails(1, "killed by SIGSYS: linux.seccomp forbids a call");
     case.end();
+}
+
+fn a_profile_that_is_too_large_is_refused() {
+    let rule = |value: u32| {
+        let condition = json!({"index": 0, "value": 2 * value, "op": "SCMP_CMP_EQ"});
+        json!({"names": ["umask"], "action": "SCMP_ACT_LOG", "args": [condition]})
+    };
+    let case = allowing(&["echo", "x"], (0..5000).map(rule).collect());
+    case.create().fails(1, "linux.seccomp: the profile needs more than the 4096 instructions");
+    assert!(case.leftovers().is_empty());
 }
 
 fn explain_names_rules() {

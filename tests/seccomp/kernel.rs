@@ -4,6 +4,8 @@
 use libc::sock_filter;
 use nix::errno::Errno;
 use orlop::seccomp::arch::NATIVE;
+use orlop::seccomp::compile::compile;
+use orlop::seccomp::rules::Profile;
 use orlop::sys::seccomp::install;
 
 use crate::interpreter::{Data, run};
@@ -128,5 +130,33 @@ fn the_interpreter_decides_as_the_kernel() {
             let want = i32::try_from(verdict & 0xffff).expect("an error number");
             assert_eq!(errno, want, "program {number} on {args:x?}");
         }
+    }
+}
+
+/// What a child says whose program the kernel refused. After a filter it may not say anything.
+const REFUSED: i32 = 42;
+
+#[test]
+fn the_kernel_takes_every_program() {
+    let mut random = Random::new(random::seed());
+    let names = random::names(|_| true);
+    for number in 0..random::count(300, 3000) {
+        let seccomp = random::profile(&mut random, &names);
+        let profile = Profile::new(&seccomp, NATIVE, false).expect("a profile");
+        let program = compile(&profile).expect("a program");
+        // SAFETY: the child allocates nothing and calls nothing that may be locked.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: it takes numbers.
+            unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+            let status = if install(&program, 0).is_ok() { 0 } else { REFUSED };
+            // SAFETY: it ends the process; if the filter forbids that, the C library crashes it.
+            unsafe { libc::_exit(status) };
+        }
+        let mut status = 0;
+        // SAFETY: the child is ours, and the status is a number.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        let refused = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == REFUSED;
+        assert!(!refused, "program {number}, {} instructions: {seccomp:?}", program.len());
     }
 }

@@ -13,7 +13,7 @@ ORLOP := $(BUILD)/release/orlop
 SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags seccomp")
 CARGO := cargo --quiet
 
-.PHONY: help build run test engines vm-test lint bundles bench reference install
+.PHONY: help build run test engines vm-test lint bundles bench bench-seccomp reference install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,7 +29,7 @@ run: build bundles ## Run a container that says where it is
 	$(SUDO) $(ORLOP) run --bundle bundles/hello hello-$$$$
 
 test: build ## Unit, style and integration tests; RUNTIME=runc runs the last ones on runc, T=name one
-	$(CARGO) test --target $(TARGET) --lib --test layers $(T)
+	$(CARGO) test --target $(TARGET) --lib --test layers --test seccomp $(T)
 	$(CARGO) build --target $(TARGET) --examples
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
 
@@ -49,6 +49,10 @@ lint: ## Formatting, clippy and the style test, for ARM as well where that targe
 	$(CARGO) test --target $(TARGET) --test layers
 	! rustup target list --installed 2>/dev/null | grep -q aarch64-unknown-linux-gnu \
 	  || $(CARGO) clippy --target aarch64-unknown-linux-gnu --all-targets -- -D warnings
+
+bench-seccomp: ## Compile time and instructions of filters, beside libseccomp's
+	$(CARGO) test --release --target $(TARGET) --test seccomp -- --include-ignored --nocapture \
+	  --test-threads 1 measure::
 
 reference: ## Build runc, to compare with (RUNC_VERSION=)
 	GOBIN=$(CURDIR)/target/reference go install $(SECCOMP_TAG) \

@@ -18,6 +18,7 @@ pub mod process;
 pub mod procfs;
 pub mod resolve;
 pub mod rootfs;
+pub mod seccomp;
 pub mod spec;
 pub mod sys;
 pub mod usage;

@@ -97,6 +97,8 @@ pub enum Command {
     Restore(Restore),
     /// `run`
     Run(Run),
+    /// `seccomp`
+    Seccomp(Seccomp),
     /// `spec`
     Spec(Spec),
     /// `start`
@@ -131,7 +133,7 @@ macro_rules! entry {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Entry; 12] = [
+pub const COMMANDS: [Entry; 13] = [
     entry!(Checkpoint, "checkpoint", (1, 1), "checkpoint a running container"),
     entry!(Create, "create", (1, 1), "create a container"),
     entry!(
@@ -151,6 +153,7 @@ pub const COMMANDS: [Entry; 12] = [
     entry!(List, "list", (0, 0), "lists containers started with the given root"),
     entry!(Restore, "restore", (1, 1), "restore a container from a previous checkpoint"),
     entry!(Run, "run", (1, 1), "create and run a container"),
+    entry!(Seccomp, "seccomp", (2, usize::MAX), "explain what a profile does with system calls"),
     entry!(Spec, "spec", (0, 0), "create a new specification file"),
     entry!(Start, "start", (1, 1), "executes the user defined process in a created container"),
     entry!(State, "state", (1, 1), "output the state of a container"),
@@ -415,6 +418,18 @@ pub struct List {
     /// display only container IDs
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// Options of `seccomp`.
+#[derive(Debug, Args)]
+#[command(override_usage = "orlop seccomp explain <bundle> [syscall...]", help_template = COMMAND_TEMPLATE)]
+pub struct Seccomp {
+    /// print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// What to do.
+    #[arg(hide = true)]
+    pub words: Vec<String>,
 }
 
 /// Options of `spec`.

@@ -8,6 +8,7 @@ mod kill;
 mod list;
 mod making;
 mod run;
+mod seccomp;
 mod spec;
 mod start;
 mod state;
@@ -68,6 +69,7 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
         Some(Command::List(args)) => list::run(&global, &args),
         Some(Command::Restore(_)) => bail!("restore: not supported by this version"),
         Some(Command::Run(args)) => run::run(&global, args),
+        Some(Command::Seccomp(args)) => seccomp::run(&args),
         Some(Command::Spec(args)) => spec::run(&args),
         Some(Command::Start(args)) => start::run(&global, &args),
         Some(Command::State(args)) => state::run(&global, &args),

@@ -1,6 +1,6 @@
 //! A process that the runtime has made for a container.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -12,7 +12,10 @@ use nix::unistd::Pid;
 use super::console::connect;
 use crate::process::terminal::send;
 use crate::procfs::Procfs;
+use crate::seccomp::Filter;
+use crate::spec::state::State;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
+use crate::sys::seccomp::descriptor_of;
 
 /// A child of this process.
 #[derive(Debug)]
@@ -58,11 +61,33 @@ impl Child {
             Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) if oom => {
                 anyhow!("container init was OOM-killed (memory limit too low?)")
             }
+            Ok(WaitStatus::Signaled(_, Signal::SIGSYS, _)) => anyhow!(
+                "{name} was killed by SIGSYS: linux.seccomp forbids a call that starting the \
+                program takes"
+            ),
             Ok(WaitStatus::Signaled(_, signal, _)) => anyhow!("{name} was killed by {signal}"),
             Ok(WaitStatus::Exited(_, code)) => anyhow!("{name} ended with status {code}"),
             Ok(status) => anyhow!("{name} ended unexpectedly: {status:?}"),
             Err(error) => error.context(format!("{name} ended unexpectedly")),
         }
+    }
+
+    /// Takes the listener of its filter, which is its descriptor `number`, and sends it to who
+    /// decides about calls, with the `state` of the container.
+    ///
+    /// # Errors
+    /// Those of pidfd_getfd(2), and when nobody listens.
+    pub fn hand_over_listener(
+        &self,
+        number: RawFd,
+        filter: Option<&Filter>,
+        state: &State<'_>,
+    ) -> Result<()> {
+        let listener = filter.and_then(|filter| filter.listener.as_ref());
+        let listener = listener.context("a seccomp listener that nobody asked for")?;
+        let descriptor = descriptor_of(self.pidfd.as_fd(), number)
+            .context("linux.seccomp: take the listener from the container's process")?;
+        listener.send(descriptor.as_fd(), self.pid.as_raw(), state)
     }
 
     /// Sends its pidfd to the socket at `path`, with the word that receivers expect (BXC-20).

@@ -1,7 +1,7 @@
 //! `create`: steps 2 to 5 of the lifecycle. Whatever fails, everything is undone.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow};
@@ -242,6 +242,10 @@ impl Attempt<'_> {
                     self.run_hooks()?;
                     channel.send(&FromRuntime::HooksDone)?;
                 }
+                Some(FromInit::Listener(number)) => {
+                    self.hand_over_listener(number)?;
+                    channel.send(&FromRuntime::ListenerSent)?;
+                }
                 Some(FromInit::Ready { warnings, limits }) => {
                     warnings.into_iter().for_each(log::warn);
                     return self.set_limits(&limits);
@@ -278,6 +282,14 @@ impl Attempt<'_> {
             plan.hooks.run(kind, &state, Environment::Inherited)?;
         }
         Ok(())
+    }
+
+    fn hand_over_listener(&self, number: RawFd) -> Result<()> {
+        let plan = self.plan;
+        let init = self.init()?;
+        let pid = Some(init.pid.as_raw());
+        let state = State::new(&plan.id, Status::Creating, pid, &plan.bundle, &plan.annotations);
+        init.hand_over_listener(number, plan.seccomp.as_ref(), &state)
     }
 
     /// Shows the container, and tells init.

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::child::{Child, killed_at_birth};
 use super::foreground::Signals;
+use super::state::Facts;
 use super::{Container, pid_file, texts};
 use crate::cgroups::{Below, Entry};
 use crate::error::Remote;
@@ -23,6 +24,7 @@ use crate::plan::exec::Exec as Plan;
 use crate::process::rlimits;
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
+use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::process::set_affinity;
 
@@ -63,6 +65,7 @@ impl Container {
             channel: ours,
             procfs,
             plan,
+            facts: &self.facts,
             signals: request.signals,
             pidfd_socket: request.pidfd_socket,
             pid_file: request.pid_file,
@@ -143,6 +146,7 @@ struct Talk<'a> {
     channel: Channel<FromRuntime, FromInit>,
     procfs: Procfs,
     plan: &'a Plan,
+    facts: &'a Facts,
     signals: &'a Signals,
     pidfd_socket: Option<&'a Path>,
     pid_file: Option<&'a Path>,
@@ -161,6 +165,12 @@ impl Talk<'_> {
                     self.child.replace(Pid::from_raw(pid))?;
                     self.set_oom_score()?;
                     self.channel.send(&FromRuntime::Adopted)?;
+                }
+                Some(FromInit::Listener(number)) => {
+                    let Facts { id, pid, bundle, annotations, .. } = self.facts;
+                    let state = State::new(id, Status::Running, *pid, bundle, annotations);
+                    self.child.hand_over_listener(number, self.plan.seccomp.as_ref(), &state)?;
+                    self.channel.send(&FromRuntime::ListenerSent)?;
                 }
                 Some(FromInit::Ready { warnings, limits }) => {
                     warnings.into_iter().for_each(log::warn);

@@ -14,6 +14,27 @@ use serde::de::DeserializeOwned;
 /// The largest message. A chain of errors with the output of a hook stays far below.
 const MAX_MESSAGE: usize = 128 * 1024;
 
+/// Long enough for the name of a message.
+const SHORT_MESSAGE: usize = 64;
+
+/// A message in the form in which it is sent.
+#[derive(Debug)]
+pub struct Encoded<S> {
+    bytes: Vec<u8>,
+    kind: PhantomData<S>,
+}
+
+impl<S: Serialize> Encoded<S> {
+    /// Encodes a message.
+    ///
+    /// # Errors
+    /// When it contains what JSON cannot hold.
+    pub fn new(message: &S) -> Result<Self> {
+        let bytes = serde_json::to_vec(message).context("encode a message")?;
+        Ok(Self { bytes, kind: PhantomData })
+    }
+}
+
 /// One end: sends `S` and receives `R`.
 #[derive(Debug)]
 pub struct Channel<S, R> {
@@ -46,15 +67,30 @@ impl<S, R> Channel<S, R> {
     }
 }
 
+impl<S, R> Channel<S, R> {
+    /// Closes this end, for init behind its filter: the memory of the buffer stays, since giving it
+    /// back could take a call that a seccomp profile forbids.
+    pub fn close(self) {
+        std::mem::forget(self.buffer);
+    }
+}
+
 impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
     /// Sends one message, by write(2): the call that a seccomp profile is least likely to forbid.
     ///
     /// # Errors
     /// EPIPE when the other side is gone.
     pub fn send(&self, message: &S) -> Result<()> {
-        let bytes = serde_json::to_vec(message).context("encode a message")?;
+        self.send_encoded(&Encoded::new(message)?)
+    }
+
+    /// Sends a message that was encoded before.
+    ///
+    /// # Errors
+    /// EPIPE when the other side is gone.
+    pub fn send_encoded(&self, message: &Encoded<S>) -> Result<()> {
         loop {
-            match write(&self.socket, &bytes) {
+            match write(&self.socket, &message.bytes) {
                 Err(Errno::EINTR) => {}
                 other => {
                     other.with_context(|| format!("send to the {}", self.peer))?;
@@ -80,9 +116,24 @@ impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
     /// # Errors
     /// Those of read(2), or a message of another form.
     pub fn receive_or_end(&self) -> Result<Option<R>> {
-        let mut bytes = self.buffer.borrow_mut();
+        self.receive_into(&mut self.buffer.borrow_mut())
+    }
+
+    /// As [`Channel::receive`], for a message without contents: no memory is allocated, which a
+    /// seccomp profile may forbid.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub fn receive_short(&self) -> Result<R> {
+        match self.receive_into(&mut [0; SHORT_MESSAGE])? {
+            Some(message) => Ok(message),
+            None => bail!("the {} ended unexpectedly", self.peer),
+        }
+    }
+
+    fn receive_into(&self, bytes: &mut [u8]) -> Result<Option<R>> {
         let count = loop {
-            match read(&self.socket, &mut bytes) {
+            match read(&self.socket, bytes) {
                 // The other side ended with a message of ours unread (unix(7)).
                 Err(Errno::ECONNRESET) => break 0,
                 Err(Errno::EINTR) => {}

@@ -9,6 +9,8 @@
 //!      |  Adopted  ----------------------->  |   init, which speaks from here on
 //!      |  <-------------------------  Hooks  |   mounts are made, the root changes next;
 //!      |  HooksDone  --------------------->  |   only if there are hooks to run here
+//!      |  <-----------------  Listener(fd)  |   the seccomp filter is on; only if there is
+//!      |  ListenerSent  ------------------>  |   somebody who decides about calls
 //!      |  <-------------------------  Ready  |   init is the program's user, and found it
 //!      |  Committed  --------------------->  |   limits are set and the state is saved
 //!      |                                     |   init waits at the gate
@@ -35,6 +37,9 @@ pub enum FromInit {
     Forked(i32),
     /// Prestart and createRuntime hooks can run now.
     Hooks,
+    /// The number, in init, of the descriptor of the filter's listener. Init does not send the
+    /// descriptor itself: that takes a call that the filter is more likely to forbid.
+    Listener(i32),
     /// Everything is done that can fail, except executing the program.
     Ready {
         /// What init passed over.
@@ -55,6 +60,8 @@ pub enum FromRuntime {
     Adopted,
     /// The answer to `Hooks`.
     HooksDone,
+    /// The answer to `Listener`: the runtime has it and has handed it over.
+    ListenerSent,
     /// The answer to `Ready`: the container exists.
     Committed,
 }

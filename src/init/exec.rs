@@ -83,7 +83,9 @@ fn become_program(mut setup: Exec<'_>) -> i32 {
     drop((target, cgroups, procfs));
     let ready = program.and_then(|program| {
         reset_signals().context("reset signals")?;
-        be_ready(&channel, &[], plan.preserve_fds, &plan.process.rlimits).map(|()| program)
+        let filter = plan.seccomp.as_ref().map(|filter| (&plan.process, filter));
+        let limits = &plan.process.rlimits;
+        be_ready(&channel, &[], plan.preserve_fds, limits, filter).map(|()| program)
     });
     match ready {
         // The channel is closed with the execve, which tells the runtime that the program runs.
@@ -132,7 +134,7 @@ impl Exec<'_> {
         self.set_streams(&root)?;
         plan.process.user.set_umask();
         plan.process.set_machine()?;
-        plan.process.become_user(&root)
+        plan.process.become_user(&root, plan.seccomp.is_some())
     }
 
     fn set_streams(&mut self, root: &Root) -> Result<()> {

@@ -16,16 +16,18 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use crate::cgroups::Entry;
-use crate::handshake::channel::Channel;
+use crate::handshake::channel::{Channel, Encoded};
 use crate::handshake::gate;
 use crate::handshake::{FromInit, FromRuntime};
 use crate::namespaces::Case;
 use crate::namespaces::join::Joined;
 use crate::plan::Plan;
+use crate::process::Process;
 use crate::process::rlimits::{self, Rlimit};
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
 use crate::rootfs::Mapped;
+use crate::seccomp::Filter;
 use crate::sys::process::default_signals;
 use crate::sys::sealed::Image;
 use crate::{error, log};
@@ -90,7 +92,7 @@ fn become_root() -> nix::Result<()> {
 
 /// Waits for the runtime to say what it has to say now.
 fn expect(channel: &Channel<FromInit, FromRuntime>, wanted: &FromRuntime) -> Result<()> {
-    let message = channel.receive()?;
+    let message = channel.receive_short()?;
     if message != *wanted {
         bail!("the runtime sent {message:?} instead of {wanted:?}");
     }
@@ -100,12 +102,14 @@ fn expect(channel: &Channel<FromInit, FromRuntime>, wanted: &FromRuntime) -> Res
 /// Lets go of everything but the channel, `keep` and what the program inherits; sets limits; tells
 /// the runtime that nothing is left to do here, and waits for its consent.
 ///
-/// The channel decides from here on whether this process lives: the runtime may end then.
+/// The channel decides from here on whether this process lives: the runtime may end then. A filter
+/// comes as late as can be; what follows it needs little of it: `docs/seccomp.md` lists the calls.
 fn be_ready(
     channel: &Channel<FromInit, FromRuntime>,
     keep: &[BorrowedFd<'_>],
     preserved: u32,
     limits: &[Rlimit],
+    filter: Option<(&Process, &Filter)>,
 ) -> Result<()> {
     let mut keep = keep.to_vec();
     keep.push(channel.as_fd());
@@ -113,7 +117,17 @@ fn be_ready(
     fds::close_others(&keep, preserved)?;
     prctl::set_pdeathsig(None).context("live without the runtime")?;
     let (warnings, limits) = (log::take_waiting(), rlimits::set_own(limits)?);
-    channel.send(&FromInit::Ready { warnings, limits })?;
+    let ready = Encoded::new(&FromInit::Ready { warnings, limits })?;
+    if let Some((process, filter)) = filter {
+        process.install_filter(|| match filter.load()? {
+            Some(listener) => {
+                channel.send(&FromInit::Listener(listener))?;
+                expect(channel, &FromRuntime::ListenerSent)
+            }
+            None => Ok(()),
+        })?;
+    }
+    channel.send_encoded(&ready)?;
     expect(channel, &FromRuntime::Committed)
 }
 

@@ -35,7 +35,7 @@ pub(super) fn run(mut setup: Setup<'_>) -> i32 {
     drop((joined, cgroups, procfs));
     match built.and_then(|program| commit(plan, &channel, &gate).map(|()| program)) {
         Ok(program) => {
-            drop(channel);
+            channel.close();
             wait_and_start(plan, program, &gate)
         }
         Err(error) => report(&channel, &error),
@@ -79,7 +79,7 @@ impl Setup<'_> {
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
         process.set_machine()?;
-        process.become_user(&tree.root).map(Some)
+        process.become_user(&tree.root, plan.seccomp.is_some()).map(Some)
     }
 
     /// Waits until the runtime has mapped the ids of a new user namespace.
@@ -162,22 +162,35 @@ impl Setup<'_> {
 
 /// Reports success and waits for the runtime to have saved the container.
 fn commit(plan: &Plan, channel: &Channel<FromInit, FromRuntime>, gate: &Inside) -> Result<()> {
+    if !has_start_hooks(plan) {
+        reset_signals().context("reset signals")?;
+    }
     let limits = plan.process.as_ref().map(|process| process.rlimits.as_slice());
-    be_ready(channel, &gate.descriptors(), plan.preserve_fds, limits.unwrap_or_default())
+    let filter = plan.process.as_ref().zip(plan.seccomp.as_ref());
+    let keep = gate.descriptors();
+    be_ready(channel, &keep, plan.preserve_fds, limits.unwrap_or_default(), filter)
+}
+
+/// Hooks run as children of init, for which it needs its own way with signals until then.
+fn has_start_hooks(plan: &Plan) -> bool {
+    !plan.hooks.of(HookKind::StartContainer).is_empty()
 }
 
 /// Waits at the gate and becomes the program.
 fn wait_and_start(plan: &Plan, program: Option<Program>, gate: &Inside) -> i32 {
     // `start` refuses a container without a program, so nobody opens its gate.
     let (Ok(()), Some(program)) = (gate.wait(), program) else { return FAILED };
-    let state = state(plan, Status::Created);
-    let env = Environment::Program(program.env());
-    if let Err(error) = plan.hooks.run(HookKind::StartContainer, &state, env) {
-        // Without `start` there is nobody to tell.
-        let _ = gate.failed(&error::chain(&error));
-        return FAILED;
+    if has_start_hooks(plan) {
+        let state = state(plan, Status::Created);
+        let env = Environment::Program(program.env());
+        let hooks = plan.hooks.run(HookKind::StartContainer, &state, env);
+        if let Err(error) = hooks.and_then(|()| reset_signals().context("reset signals")) {
+            // Without `start` there is nobody to tell.
+            let _ = gate.failed(&error::chain(&error));
+            return FAILED;
+        }
     }
-    if reset_signals().is_err() || gate.executing().is_err() {
+    if gate.executing().is_err() {
         return FAILED;
     }
     let error = program.execute();

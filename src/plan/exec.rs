@@ -8,6 +8,7 @@ use oci_spec::runtime::Spec;
 use crate::namespaces::{Kind, Namespaces};
 use crate::process::Process;
 use crate::rootfs::has_own_dev;
+use crate::seccomp::Filter;
 
 /// What will be done for one process.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Exec {
     pub own_dev: bool,
     /// How many descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
+    /// The container's filter of system calls.
+    pub seccomp: Option<Filter>,
 }
 
 /// What is known of the container and not in its document.
@@ -43,7 +46,8 @@ impl Exec {
     /// Makes a plan for `process` in the container made from `spec`.
     ///
     /// # Errors
-    /// Capabilities that the runtime itself lacks and therefore cannot grant.
+    /// Capabilities that the runtime itself lacks and therefore cannot grant; a seccomp profile
+    /// that is too large.
     pub fn new(
         container: Container,
         spec: &Spec,
@@ -61,6 +65,7 @@ impl Exec {
             own_dev: has_own_dev(spec),
             keyring,
             preserve_fds,
+            seccomp: Filter::from_spec(spec)?,
         })
     }
 

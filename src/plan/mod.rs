@@ -18,6 +18,7 @@ use crate::namespaces::{Kind, Namespaces};
 use crate::process::Process;
 use crate::rootfs::cgroup::{Hierarchy, View};
 use crate::rootfs::{Change, Rootfs};
+use crate::seccomp::Filter;
 use crate::spec::Checked;
 
 /// What the command line says about how a container is made.
@@ -50,6 +51,8 @@ pub struct Plan {
     pub rootfs: Rootfs,
     /// The program; without one the container can be created and not started (STR-04).
     pub process: Option<Process>,
+    /// The filter for system calls, if there is one.
+    pub seccomp: Option<Filter>,
     /// The host name, if it is set.
     pub hostname: Option<String>,
     /// The NIS domain name, if it is set.
@@ -102,6 +105,7 @@ impl Plan {
             namespaces,
             cgroups,
             rootfs,
+            seccomp: process.is_some().then(|| Filter::from_spec(spec)).transpose()?.flatten(),
             process,
             hostname: filled(spec.hostname()),
             domainname: filled(spec.domainname()),

@@ -63,17 +63,26 @@ impl Sets {
     }
 
     /// Sets the other four. The permitted set comes last of the three that capset(2) sets, as
-    /// it can only shrink and holds what the others may contain.
-    pub(super) fn apply(&self) -> Result<()> {
+    /// it can only shrink and holds what the others may contain. What is in `besides` stays
+    /// permitted for now, if it is.
+    pub(super) fn apply(&self, besides: Option<Capability>) -> Result<()> {
+        let own = caps::read(None, CapSet::Permitted).context("read the permitted set")?;
+        let besides = besides.filter(|capability| own.contains(capability));
+        let permitted = self.permitted.iter().copied().chain(besides).collect();
         for (name, kind, set) in [
             ("inheritable", CapSet::Inheritable, &self.inheritable),
             ("effective", CapSet::Effective, &self.effective),
-            ("permitted", CapSet::Permitted, &self.permitted),
+            ("permitted", CapSet::Permitted, &permitted),
         ] {
             caps::set(None, kind, set)
                 .with_context(|| format!("process.capabilities.{name}: set it"))?;
         }
         self.raise_ambient()
+    }
+
+    /// The permitted set, a bit for each capability.
+    pub(super) fn permitted_bits(&self) -> u64 {
+        self.permitted.iter().map(|capability| capability.bitmask()).fold(0, |all, bit| all | bit)
     }
 
     /// One that is not permitted and inheritable as well cannot be granted, which is no error

@@ -17,6 +17,7 @@ use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use ::caps::Capability;
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -27,6 +28,8 @@ use oci_spec::runtime::{self, Linux};
 use crate::error;
 use crate::procfs::Procfs;
 use crate::resolve::{Missing, Root};
+use crate::sys;
+use crate::sys::caps::{SYS_ADMIN, Sets};
 use program::Program;
 
 /// What the `process` object asks for, checked and owned.
@@ -156,9 +159,12 @@ impl Process {
     /// 5. The program is looked up with the user's own rights, so that what is found can also
     ///    be executed.
     ///
+    /// With `filtered` the right to install a filter stays for [`Process::install_filter`], though
+    /// not in effect.
+    ///
     /// # Errors
     /// The first step that fails.
-    pub fn become_user(&self, root: &Root) -> Result<Program> {
+    pub fn become_user(&self, root: &Root, filtered: bool) -> Result<Program> {
         let entered = self.enter_cwd_as_root(root)?;
         let env = program::environment(&self.env, || user::home(root, self.user.uid));
         if let Some(sets) = &self.capabilities {
@@ -173,12 +179,36 @@ impl Process {
         }
         check_cwd()?;
         if let Some(sets) = &self.capabilities {
-            sets.apply()?;
+            let needed = filtered && !self.no_new_privileges;
+            sets.apply(needed.then_some(Capability::CAP_SYS_ADMIN))?;
         }
         if self.no_new_privileges {
             prctl::set_no_new_privs().context("set no_new_privs")?;
         }
         Program::find(&self.args, env)
+    }
+
+    /// Installs a filter for system calls, which `install` does: the last step but the start.
+    ///
+    /// With no_new_privs anybody may do that (seccomp(2)). Without, it takes `CAP_SYS_ADMIN`, so
+    /// the capability is given up afterwards, by one capset(2): the one call that a profile has to
+    /// allow here.
+    ///
+    /// # Errors
+    /// When `install` fails, or the filter forbids capset(2).
+    pub fn install_filter(&self, install: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.no_new_privileges {
+            return install();
+        }
+        let found = sys::caps::get().context("read the capabilities")?;
+        let given = self.capabilities.as_ref().map(caps::Sets::permitted_bits);
+        let last = Sets { permitted: given.unwrap_or(found.permitted) & found.permitted, ..found };
+        let raised = Sets { effective: found.effective | SYS_ADMIN, ..found };
+        sys::caps::set(raised).context(
+            "linux.seccomp: without process.noNewPrivileges a filter needs CAP_SYS_ADMIN",
+        )?;
+        install()?;
+        sys::caps::set(last).context("linux.seccomp: drop capabilities behind the filter")
     }
 
     /// Returns whether root may enter it; a directory of the user's own may be closed to root.

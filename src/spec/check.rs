@@ -47,6 +47,9 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     }
     if let Some(linux) = spec.linux() {
         self::linux(linux)?;
+        if let Some(seccomp) = linux.seccomp() {
+            super::seccomp::check(spec, seccomp)?;
+        }
     }
     needs_namespaces(spec)
 }

@@ -11,6 +11,7 @@ pub mod joining;
 pub mod numbers;
 mod presence;
 mod process;
+pub mod seccomp;
 pub mod state;
 pub mod template;
 mod unsupported;
@@ -54,16 +55,29 @@ pub struct Checked {
 /// Anything that the specification does not allow, with the JSON path of the member.
 pub fn load(bundle: &Path) -> Result<Checked> {
     let bundle = bundle.canonicalize().with_context(|| format!("bundle {}", bundle.display()))?;
+    let bytes = read_config(&bundle)?;
+    let (spec, warnings) = parse(&bytes).context(CONFIG)?;
+    let rootfs = rootfs(&spec, &bundle).context(CONFIG)?;
+    Ok(Checked { spec, bundle, rootfs, bytes, warnings })
+}
+
+/// Reads and checks the document of `bundle` alone: nothing that it names has to be there.
+///
+/// # Errors
+/// Those of [`load`] that are about the document.
+pub fn document(bundle: &Path) -> Result<Spec> {
+    let (spec, _) = parse(&read_config(bundle)?).context(CONFIG)?;
+    Ok(spec)
+}
+
+fn read_config(bundle: &Path) -> Result<Vec<u8>> {
     let path = bundle.join(CONFIG);
     let Some(file) = open(&path)? else {
         bail!("JSON specification file {} not found", path.display())
     };
     let meta = file.metadata().with_context(|| format!("stat {}", path.display()))?;
     ensure!(meta.is_file(), "{} is not a regular file", path.display());
-    let bytes = read(file, &path)?;
-    let (spec, warnings) = parse(&bytes).context(CONFIG)?;
-    let rootfs = rootfs(&spec, &bundle).context(CONFIG)?;
-    Ok(Checked { spec, bundle, rootfs, bytes, warnings })
+    read(file, &path)
 }
 
 /// Opens a document for reading, if there is one.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// Objects by path, `[]` for every element of an array, and the members that each must have.
 ///
 /// From the prose of the specification, which asks for more than its schema (SCH-02, SCH-03).
-const REQUIRED: [(&str, &[&str]); 25] = [
+const REQUIRED: [(&str, &[&str]); 26] = [
     ("", &["ociVersion", "root"]),
     ("root", &["path"]),
     ("process", &["user", "cwd"]),
@@ -28,6 +28,7 @@ const REQUIRED: [(&str, &[&str]); 25] = [
     ("linux.devices[]", &["type", "path"]),
     ("linux.memoryPolicy", &["mode"]),
     ("linux.personality", &["domain"]),
+    ("linux.seccomp", &["defaultAction"]),
     ("linux.seccomp.syscalls[]", &["names", "action"]),
     ("linux.seccomp.syscalls[].args[]", &["index", "value", "op"]),
     ("linux.resources.devices[]", &["allow"]),

@@ -51,7 +51,6 @@ fn linux(linux: &Linux, asked: &mut Asked) {
     let label = linux.mount_label().as_ref().is_some_and(|label| !label.is_empty());
     asked.extend(
         [
-            ("linux.seccomp", linux.seccomp().is_some()),
             ("linux.mountLabel", label),
             ("linux.intelRdt", linux.intel_rdt().is_some()),
             ("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty())),
@@ -124,7 +123,6 @@ mod tests {
         let resources = |change| json!({"linux": {"resources": change}});
         refused([
             (json!({"process": {"apparmorProfile": "x"}}), "process.apparmorProfile: "),
-            (linux(json!({"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}})), "linux.seccomp: "),
             (linux(json!({"netDevices": {"eth0": {}}})), "linux.netDevices: "),
             (resources(json!({"blockIO": {"weight": 10}})), "linux.resources.blockIO: "),
             (resources(json!({"unified": {"a.b": "c"}})), "linux.resources.unified: "),

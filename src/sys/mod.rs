@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod caps;
 pub mod clone;
 pub mod keyring;
 pub mod mount;
@@ -14,6 +15,7 @@ pub mod net;
 pub mod process;
 pub mod scheduler;
 pub mod sealed;
+pub mod seccomp;
 pub mod socket;
 pub mod stat;
 pub mod tty;

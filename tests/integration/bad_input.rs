@@ -274,7 +274,6 @@ fn what_is_not_built_yet_is_refused() {
     for (pointer, value) in [
         ("/process/apparmorProfile", json!("x")),
         ("/process/selinuxLabel", json!("x")),
-        ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
         ("/linux/mountLabel", json!("x")),
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]})),

@@ -24,6 +24,7 @@ mod namespaces;
 mod process;
 mod races;
 mod rootfs;
+mod seccomp;
 mod security;
 mod terminal;
 mod verification;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
+        Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
         Suite { name: "verification", tests: verification::TESTS },

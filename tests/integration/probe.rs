@@ -61,6 +61,7 @@ fn run(verb: &str, args: &[&str]) {
         ("lines", [count]) => lines(count.parse().expect("a number")),
         ("peep", [first]) => peep(first.parse().expect("a number")),
         ("allocate", [mib]) => allocate(mib.parse().expect("a number")),
+        ("syscall", [name, args @ ..]) => tell(syscall(name, args)),
         ("report", []) => println!("{:#}", report()),
         _ => {
             eprintln!("probe: unknown verb {verb} with {} arguments", args.len());
@@ -94,6 +95,26 @@ fn cat(path: &str) {
 
 fn copy_input() {
     std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).expect("copy the input");
+}
+
+/// Makes a system call by its number or its name, with numbers as arguments.
+#[expect(unsafe_code, reason = "any call may be asked for")]
+fn syscall(name: &str, args: &[&str]) -> std::io::Result<()> {
+    let number = name.parse().unwrap_or_else(|_| match name {
+        "getppid" => libc::SYS_getppid,
+        "kexec_load" => libc::SYS_kexec_load,
+        "sched_get_priority_max" => libc::SYS_sched_get_priority_max,
+        "umask" => libc::SYS_umask,
+        other => panic!("unknown call {other}"),
+    });
+    let mut words = [0_u64; 4];
+    for (word, arg) in words.iter_mut().zip(args) {
+        *word = arg.parse().expect("a number");
+    }
+    let [a, b, c, d] = words;
+    // SAFETY: the calls that are made so take numbers, or addresses that are null.
+    let rc = unsafe { libc::syscall(number, a, b, c, d) };
+    if rc < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn append(path: &str, line: &str) {

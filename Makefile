@@ -4,6 +4,8 @@
 TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 PREFIX ?= /usr/local
 RUNC_VERSION ?= v1.5.2
+# Runs a command in a throw-away virtual machine that sees this directory: `$(VM) run -- COMMAND`.
+VM ?= ../shared/vm/vm
 # Containers need root; whoever is not gets asked.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BUILD := target/$(TARGET)
@@ -11,7 +13,7 @@ ORLOP := $(BUILD)/release/orlop
 SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags seccomp")
 CARGO := cargo --quiet
 
-.PHONY: help build run test lint bundles bench reference install
+.PHONY: help build run test engines vm-test lint bundles bench reference install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,8 +30,18 @@ run: build bundles ## Run a container that says where it is
 
 test: build ## Unit, style and integration tests; RUNTIME=runc runs the last ones on runc, T=name one
 	$(CARGO) test --target $(TARGET) --lib --test layers $(T)
-	$(CARGO) build --target $(TARGET) --example probe
+	$(CARGO) build --target $(TARGET) --examples
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
+
+engines: build ## Docker with orlop as its runtime, in namespaces of its own; T=name one case
+	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
+
+vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd, all privileges
+	@test -x "$(VM)" || { echo "there is no virtual machine: $(VM) (VM=PROGRAM)" >&2; exit 1; }
+	$(VM) build
+	$(CARGO) build --target $(TARGET) --examples
+	$(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
+	  test --target $(TARGET) --test integration -- $(T)
 
 lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed
 	cargo fmt --check

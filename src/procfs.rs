@@ -130,6 +130,12 @@ impl AsFd for Procfs {
     }
 }
 
+// Flags of include/linux/sched.h: the process ends, by a signal.
+const PF_EXITING: u64 = 0x4;
+const PF_SIGNALED: u64 = 0x400;
+/// Signal 1 has the lowest bit.
+const SIGKILL_BIT: u64 = 1 << (libc::SIGKILL - 1);
+
 /// The fields of `/proc/PID/stat` that tell whether a process is still the same and alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -138,6 +144,8 @@ pub struct Stat {
     /// Clock ticks between boot and the start of the process: with the pid it names one
     /// process for as long as the machine runs.
     pub start_time: u64,
+    /// SIGKILL is on its way or has arrived.
+    pub killed: bool,
 }
 
 impl Stat {
@@ -152,9 +160,13 @@ impl Stat {
     fn parse(text: &str) -> Option<Self> {
         let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
-        // Field 22 of the line; the state is field 3.
-        let start_time = fields.nth(22 - 4)?.parse().ok()?;
-        Some(Self { state, start_time })
+        // The state is field 3; 9 are the flags, 22 the time, 31 the signals pending for the thread.
+        let flags = fields.nth(9 - 4)?.parse::<u64>().ok()?;
+        let start_time = fields.nth(22 - 10)?.parse().ok()?;
+        let pending = fields.nth(31 - 23).and_then(|bits| bits.parse::<u64>().ok());
+        let killed = flags & (PF_EXITING | PF_SIGNALED) != 0
+            || pending.is_some_and(|bits| bits & SIGKILL_BIT != 0);
+        Some(Self { state, start_time, killed })
     }
 }
 
@@ -173,6 +185,14 @@ mod tests {
         ] {
             let got = Stat::parse(&text).map(|stat| (stat.state, stat.start_time));
             assert_eq!(got, want, "{text}");
+        }
+        for (flags, pending, want) in
+            [(0x0040_0100, 0, false), (0, 256, true), (0, 1, false), (0x404, 0, true)]
+        {
+            let text = format!(
+                "7 (cat) R 1 1 1 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 4242 1 2 3 4 5 6 7 8 {pending} 0"
+            );
+            assert_eq!(Stat::parse(&text).map(|stat| stat.killed), Some(want), "{text}");
         }
     }
 

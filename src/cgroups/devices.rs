@@ -4,8 +4,12 @@
 //! starts over; any other rule adds an exception or takes one away. Both versions of cgroups get
 //! the same result of it: v1 as lines for its two files, v2 as a program.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
+
+use crate::spec::defaults;
 
 /// The kind of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,18 +87,30 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Applies the rules of the config in order, and then what every container may do.
+    /// Applies the rules of the config in order, and then what every container may do, except for
+    /// default devices that are among the `configured` ones: those have the rules of the config.
     ///
     /// Without any rule nothing else is allowed (BXD-02).
     ///
     /// # Errors
     /// For a rule that the kernel would take and not enforce.
-    pub fn from_rules(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
+    pub fn from_rules(rules: &[LinuxDeviceCgroup], configured: &[LinuxDevice]) -> Result<Self> {
         let mut devices = Self { allow_by_default: false, exceptions: Vec::new() };
         for (index, rule) in rules.iter().enumerate() {
             devices.apply(rule).with_context(|| format!("linux.resources.devices[{index}]"))?;
         }
+        let is_configured = |major: Option<u32>, minor: Option<u32>| {
+            let number = (major.map(u64::from), minor.map(u64::from));
+            let mut defaults = defaults::DEVICES.iter();
+            let default =
+                defaults.find(|default| number == (Some(default.major), Some(default.minor)));
+            let path = default.map(|default| Path::new(default.path));
+            configured.iter().any(|device| Some(device.path().as_path()) == path)
+        };
         for (kind, major, minor, access) in BUILT_IN {
+            if is_configured(major, minor) {
+                continue;
+            }
             devices.allow(Exception { kind, major, minor, access: Access(access) });
         }
         Ok(devices)
@@ -210,7 +226,7 @@ mod tests {
 
     fn devices(rules: Value) -> Result<Devices> {
         let rules: Vec<LinuxDeviceCgroup> = serde_json::from_value(rules).unwrap();
-        Devices::from_rules(&rules)
+        Devices::from_rules(&rules, &[])
     }
 
     fn lines(rules: Value) -> Vec<String> {
@@ -239,6 +255,18 @@ mod tests {
         assert_eq!(fuse[1], "devices.allow c 10:229 rw");
         assert_eq!(fuse[2], "devices.allow c 1:3 rwm");
         assert_eq!(fuse.len(), built_in.len() + 1);
+    }
+
+    #[test]
+    fn a_configured_default_device_has_no_rule_of_its_own() {
+        let configured: Vec<LinuxDevice> = serde_json::from_value(json!([
+            {"path": "/dev/zero", "type": "c", "major": 1, "minor": 5},
+            {"path": "/dev/other", "type": "c", "major": 1, "minor": 3}]))
+        .unwrap();
+        let lines = Devices::from_rules(&[], &configured).unwrap().v1_lines();
+        let all: Vec<_> = lines.iter().flat_map(|(_, lines)| lines).collect();
+        assert!(!all.iter().any(|line| *line == "c 1:5 rwm"), "{all:?}");
+        assert!(all.iter().any(|line| *line == "c 1:3 rwm"), "{all:?}");
     }
 
     #[test]

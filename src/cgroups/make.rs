@@ -142,7 +142,7 @@ impl Plan {
                 processes::check_unused(&group.directory)?;
             }
             match group.is_unified() {
-                true => self.make_unified(group)?,
+                true => self.make_unified(group, new)?,
                 false => self.make_v1(group)?,
             }
             entry.add(&group.directory, group.is_unified())?;
@@ -167,13 +167,16 @@ impl Plan {
     }
 
     /// Beside hierarchies of v1 this one has no controllers and no limits.
-    fn make_unified(&self, group: &Group) -> Result<()> {
+    fn make_unified(&self, group: &Group, new: bool) -> Result<()> {
         if !self.v2 {
             return Ok(());
         }
         enable_controllers(&group.hierarchy.mount, &group.directory)?;
         for setting in &group.settings {
             write_v2(setting, &group.directory)?;
+        }
+        if !new {
+            device_program::detach_all(&group.directory)?;
         }
         if !self.devices.allow_everything() {
             device_program::attach(&self.devices, &group.directory)
@@ -190,6 +193,10 @@ fn open_for_writing(path: &Path) -> Result<File> {
 
 /// Enables every controller that there is for the children of each level above `directory`
 /// (BXG-20). One that cannot be enabled is missed only by a limit that needs it.
+///
+/// A level with processes of its own refuses (cgroup-v2, no internal process constraint). It would
+/// take some controllers one by one and become threaded by that, with children that no container
+/// can be in, so it is left as it is.
 fn enable_controllers(mount: &Path, directory: &Path) -> Result<()> {
     let mut above: Vec<_> = directory.ancestors().skip(1).collect();
     above.retain(|level| level.starts_with(mount));
@@ -203,7 +210,12 @@ fn enable_controllers(mount: &Path, directory: &Path) -> Result<()> {
         let missing: Vec<_> = available.split_whitespace().filter(missing).collect();
         let file = level.join("cgroup.subtree_control");
         let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
-        if missing.is_empty() || write(&file, &all).is_ok() {
+        if missing.is_empty() {
+            continue;
+        }
+        let Err(error) = write(&file, &all) else { continue };
+        log::debug(|| format!("enable cgroup controllers: {error:#}"));
+        if is_busy(&error) {
             continue;
         }
         for name in missing {
@@ -213,6 +225,11 @@ fn enable_controllers(mount: &Path, directory: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_busy(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.raw_os_error() == Some(libc::EBUSY))
 }
 
 /// A file that is not there means that its controller is not, which deserves a better text.

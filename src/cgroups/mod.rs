@@ -94,7 +94,8 @@ impl Plan {
             }
         }
         let rules = resources.devices().as_deref().unwrap_or_default();
-        Ok(Self { groups, devices: Devices::from_rules(rules)?, v2 })
+        let configured = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+        Ok(Self { groups, devices: Devices::from_rules(rules, configured)?, v2 })
     }
 
     /// The directories, one per hierarchy.
@@ -133,6 +134,12 @@ struct Place {
 }
 
 impl Record {
+    /// The unified hierarchy is the only one.
+    #[must_use]
+    pub fn is_v2(&self) -> bool {
+        self.v2
+    }
+
     /// The cgroup with this controller; on v2 it is the one for all.
     #[must_use]
     pub fn directory(&self, controller: &str) -> Option<&Path> {

@@ -33,7 +33,7 @@ pub(super) fn run() -> Result<i32> {
             "apparmor": no,
             "selinux": no,
             "intelRdt": no,
-            "mountExtensions": {"idmap": no},
+            "mountExtensions": {"idmap": {"enabled": true}},
             "netDevices": no,
         },
         "annotations": {format!("io.github.{NAME}.version"): VERSION},

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use super::console::connect;
 use crate::process::terminal::send;
+use crate::procfs::Procfs;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// A child of this process.
@@ -37,12 +38,7 @@ impl Child {
     /// # Errors
     /// Those of waitid(2); ECHILD when it was waited for before.
     pub fn reap(&self) -> Result<WaitStatus> {
-        loop {
-            match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
-                Err(Errno::EINTR) => {}
-                other => return other.context("wait for the container's process"),
-            }
-        }
+        wait_for_end(&self.pidfd, WaitPidFlag::WEXITED)
     }
 
     /// Kills it and waits for its end.
@@ -76,5 +72,31 @@ impl Child {
     pub fn send_pidfd(&self, path: &Path, word: &str) -> Result<()> {
         send(connect(path)?.as_fd(), word, self.pidfd.as_fd())
             .with_context(|| format!("send the pidfd to {}", path.display()))
+    }
+}
+
+/// Since Linux 6.14 (and 6.12.14) a fork fails that `cgroup.kill` has overtaken, which the kernel
+/// finds out by counting the kills of a cgroup. For a clone into another cgroup it compares the
+/// counts of the two, and kills the child of a runtime whose cgroup, or the container's, was ever
+/// killed and the other was not. Its signal is there before clone3(2) returns.
+pub(super) fn killed_at_birth(procfs: &Procfs, pid: Pid, pidfd: &OwnedFd) -> Result<bool> {
+    if !procfs.stat(pid)?.is_some_and(|stat| stat.killed || stat.ended()) {
+        return Ok(false);
+    }
+    // An intermediate process may have done its work by now; that is for others to reap.
+    let status = wait_for_end(pidfd, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+    let killed = matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _));
+    if killed {
+        wait_for_end(pidfd, WaitPidFlag::WEXITED)?;
+    }
+    Ok(killed)
+}
+
+fn wait_for_end(pidfd: &OwnedFd, flags: WaitPidFlag) -> Result<WaitStatus> {
+    loop {
+        match waitid(Id::PIDFd(pidfd.as_fd()), flags) {
+            Err(Errno::EINTR) => {}
+            other => return other.context("wait for the container's process"),
+        }
     }
 }

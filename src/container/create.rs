@@ -1,14 +1,15 @@
 //! `create`: steps 2 to 5 of the lifecycle. Whatever fails, everything is undone.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::{Pid, geteuid};
 
-use super::child::Child;
+use super::child::{Child, killed_at_birth};
 use super::state::{self, Facts, save_config};
 use super::{Container, Directory, Store, delete, pid_file};
 use crate::cgroups::Made;
@@ -19,11 +20,13 @@ use crate::hooks::{Environment, Kind as HookKind};
 use crate::init;
 use crate::log;
 use crate::namespaces::join::{Joined, Own, check_sysctls};
+use crate::namespaces::user::Maps;
 use crate::namespaces::{Case, Kind};
 use crate::plan::Plan;
 use crate::process::rlimits;
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
+use crate::rootfs::Mapped;
 use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::sealed::Image;
@@ -78,6 +81,23 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     }
 }
 
+/// Prepares the mounts whose ids are mapped: see `rootfs::IdMap`.
+fn map_ids(plan: &Plan, joined: &Joined, procfs: &Procfs) -> Result<HashMap<usize, Mapped>> {
+    let mut mapped = HashMap::new();
+    for (index, map) in plan.rootfs.id_maps() {
+        let json = format!("mounts[{index}]");
+        let namespace = match (&map.own, joined.get(Kind::User)) {
+            (Some((uid, gid)), _) => {
+                Maps::new(uid.clone(), gid.clone()).namespace(procfs, &json)?
+            }
+            (None, Some(joined)) => joined.try_clone().context("copy a descriptor")?,
+            (None, None) => plan.namespaces.maps.namespace(procfs, "linux")?,
+        };
+        mapped.insert(index, plan.rootfs.map_ids(index, namespace)?);
+    }
+    Ok(mapped)
+}
+
 /// What was made so far.
 struct Attempt<'a> {
     /// With the lock; taken when the container is complete.
@@ -97,6 +117,8 @@ impl Attempt<'_> {
         let mut facts = Facts::new(plan)?;
         facts.save(self.directory()?)?;
         save_config(self.directory()?, request.config)?;
+        let procfs = Procfs::open()?;
+        let mapped = map_ids(plan, &joined, &procfs)?;
         let (made, cgroups) = plan.cgroups.make()?;
         self.made = Some(made);
         let (ours, channel) = pair("runtime", "container's init")?;
@@ -107,7 +129,8 @@ impl Attempt<'_> {
             joined,
             cgroups,
             placed_by_clone: false,
-            procfs: Procfs::open()?,
+            procfs,
+            mapped,
             image: request.image,
             place: request.store.path.join(&plan.id).join(state::STATE),
             console: request.console,
@@ -168,14 +191,20 @@ impl Attempt<'_> {
         };
         setup.placed_by_clone = self.plan.cgroups.is_v2();
         let mut cloned = clone3(flags(setup.placed_by_clone), setup.cgroups.unified());
-        // No such call or flag (a kernel before 5.7, a sandbox): init then moves itself.
-        let lacks = matches!(cloned, Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL));
+        let lacks = match &cloned {
+            // No such call or flag (a kernel before 5.7, a sandbox): init then moves itself.
+            Err(errno) => matches!(errno, Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL),
+            Ok(Cloned::Parent { pid, pidfd }) if setup.placed_by_clone => {
+                killed_at_birth(&setup.procfs, *pid, pidfd)?
+            }
+            Ok(_) => false,
+        };
         if lacks && setup.cgroups.unified().is_some() {
             setup.cgroups = setup.cgroups.without_clone()?;
             setup.placed_by_clone = false;
             cloned = clone3(flags(false), None);
         }
-        match cloned.context("clone3")? {
+        match cloned.map_err(|errno| Error::new(errno).context(clone_context(errno)))? {
             Cloned::Child => {
                 // The lock would live as long as init has a copy of it, and the runtime's end
                 // of the channel would keep its death from being noticed.
@@ -199,7 +228,7 @@ impl Attempt<'_> {
         loop {
             match channel.receive_or_end()? {
                 Some(FromInit::NeedIdMaps) => {
-                    self.plan.namespaces.maps.write(procfs, self.init()?.pid)?;
+                    self.plan.namespaces.maps.write(procfs, self.init()?.pid, "linux")?;
                     channel.send(&FromRuntime::IdMapsWritten)?;
                 }
                 Some(FromInit::Forked(pid)) => {
@@ -299,5 +328,14 @@ impl Attempt<'_> {
         if self.hooks_began {
             delete::run_poststop(self.plan);
         }
+    }
+}
+
+/// Some errors of clone3(2) are about the rules of cgroup-v2.
+fn clone_context(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EBUSY => "linux.cgroupsPath: it has controllers for the cgroups below it: clone3",
+        Errno::EOPNOTSUPP => "linux.cgroupsPath: it is threaded, or beside threaded ones: clone3",
+        _ => "clone3",
     }
 }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::Pid;
 
-use super::child::Child;
+use super::child::{Child, killed_at_birth};
 use super::foreground::Signals;
 use super::{Container, pid_file, texts};
 use crate::cgroups::{Below, Entry};
@@ -100,8 +100,14 @@ impl Container {
             setup.cgroups = other;
             cloned = clone3(0, setup.cgroups.unified());
         }
-        // No such call or flag (a kernel before 5.7, a sandbox): the process then moves itself.
-        let lacks = matches!(cloned, Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL));
+        let lacks = match &cloned {
+            // No such call or flag (a kernel before 5.7, a sandbox): the process moves itself.
+            Err(errno) => matches!(errno, Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL),
+            Ok(Cloned::Parent { pid, pidfd }) if self.facts.cgroups.is_v2() => {
+                killed_at_birth(&setup.procfs, *pid, pidfd)?
+            }
+            Ok(_) => false,
+        };
         if lacks && setup.cgroups.unified().is_some() {
             let cgroups: Entry = std::mem::take(&mut setup.cgroups);
             setup.cgroups = cgroups.without_clone()?;

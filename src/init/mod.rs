@@ -5,6 +5,7 @@ mod fds;
 mod pid1;
 mod stage1;
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ use crate::plan::Plan;
 use crate::process::rlimits::{self, Rlimit};
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
+use crate::rootfs::Mapped;
 use crate::sys::process::default_signals;
 use crate::sys::sealed::Image;
 use crate::{error, log};
@@ -46,6 +48,8 @@ pub struct Setup<'a> {
     pub placed_by_clone: bool,
     /// The host's procfs.
     pub procfs: Procfs,
+    /// Mounts whose ids the runtime has mapped.
+    pub mapped: HashMap<usize, Mapped>,
     /// What this program runs from.
     pub image: Image,
     /// A file of the host that disappears with the host's mounts: see `Rootfs::enter`.

@@ -20,6 +20,7 @@ use crate::process::program::Program;
 use crate::process::terminal::Terminal;
 use crate::process::{affinity, keyring, stdio};
 use crate::resolve::Root;
+use crate::rootfs::Tree;
 use crate::spec::state::{State, Status};
 use crate::sys::process::set_domain_name;
 use crate::sys::sealed::Image;
@@ -66,18 +67,19 @@ impl Setup<'_> {
             keyring::join(&plan.id)?;
         }
         umask(Mode::empty());
-        let root = plan.rootfs.prepare(plan.cgroup_view.as_ref())?;
-        self.run_hooks(&root)?;
+        let mapped = std::mem::take(&mut self.mapped);
+        let tree = plan.rootfs.prepare(plan.cgroup_view.as_ref(), mapped)?;
+        self.run_hooks(&tree)?;
         let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
-        plan.rootfs.enter(&root, image, &self.place)?;
-        self.set_streams(&root)?;
+        plan.rootfs.enter(&tree, image, &self.place)?;
+        self.set_streams(&tree.root)?;
         self.set_names_and_parameters()?;
         // Last of all, since the steps before write below /proc and /dev.
-        plan.rootfs.finish(&root)?;
+        plan.rootfs.finish(&tree, &self.procfs)?;
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
         process.set_machine()?;
-        process.become_user(&root).map(Some)
+        process.become_user(&tree.root).map(Some)
     }
 
     /// Waits until the runtime has mapped the ids of a new user namespace.
@@ -111,7 +113,7 @@ impl Setup<'_> {
     }
 
     /// Hooks that expect the host's root, first those beside the runtime, then those here.
-    fn run_hooks(&self, root: &Root) -> Result<()> {
+    fn run_hooks(&self, tree: &Tree) -> Result<()> {
         let kinds = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
         let plan = self.plan;
         if kinds.iter().all(|kind| plan.hooks.of(*kind).is_empty()) {
@@ -120,7 +122,7 @@ impl Setup<'_> {
         self.channel.send(&FromInit::Hooks)?;
         self.expect(&FromRuntime::HooksDone)?;
         umask(Mode::from_bits_truncate(0o022));
-        plan.rootfs.enter_directory(root)?;
+        plan.rootfs.enter_directory(tree)?;
         let state = state(plan, Status::Creating);
         plan.hooks.run(HookKind::CreateContainer, &state, Environment::Empty)
     }

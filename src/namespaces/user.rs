@@ -1,12 +1,18 @@
 //! User namespaces: how ids inside map to ids outside.
 
 use std::fmt::Write;
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
-use nix::unistd::Pid;
+use nix::fcntl::OFlag;
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, pipe2};
 use oci_spec::runtime::{Linux, LinuxIdMapping};
 
+use super::Kind;
 use crate::procfs::Procfs;
+use crate::sys::clone::{Cloned, clone3};
+use crate::sys::process::exit_now;
 
 /// The maps of a user namespace, each a list of ranges: user_namespaces(7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +29,12 @@ impl Maps {
         }
     }
 
+    /// The maps of a mount: it has its own.
+    #[must_use]
+    pub fn new(uid: Vec<LinuxIdMapping>, gid: Vec<LinuxIdMapping>) -> Self {
+        Self { uid, gid }
+    }
+
     /// The id on the host of user `id` inside; without maps ids are the same.
     #[must_use]
     pub fn host_uid(&self, id: u32) -> Option<u32> {
@@ -35,13 +47,44 @@ impl Maps {
         host_id(&self.gid, id)
     }
 
-    /// Writes the maps for `pid`, which stands in a new user namespace.
+    /// Writes the maps for `pid`, which stands in a new user namespace. `json` is the path of the
+    /// object that they are in.
     ///
     /// # Errors
     /// EPERM or EINVAL when the caller may not map these ids.
-    pub fn write(&self, procfs: &Procfs, pid: Pid) -> Result<()> {
-        procfs.write(&format!("{pid}/uid_map"), lines(&self.uid)).context("linux.uidMappings")?;
-        procfs.write(&format!("{pid}/gid_map"), lines(&self.gid)).context("linux.gidMappings")
+    pub fn write(&self, procfs: &Procfs, pid: Pid, json: &str) -> Result<()> {
+        for (file, name, map) in
+            [("uid_map", "uidMappings", &self.uid), ("gid_map", "gidMappings", &self.gid)]
+        {
+            let written = procfs.write(&format!("{pid}/{file}"), lines(map));
+            written.with_context(|| format!("{json}.{name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a user namespace with these maps for an id-mapped mount: nobody lives in it but a
+    /// process that is there until it is open.
+    ///
+    /// # Errors
+    /// Those of clone3(2), and of [`Maps::write`].
+    pub fn namespace(&self, procfs: &Procfs, json: &str) -> Result<OwnedFd> {
+        let (wait, end) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
+        match clone3(Kind::User.flag(), None).context("make a user namespace")? {
+            Cloned::Child => {
+                drop(end);
+                // Nothing is ever written: this ends when the runtime closes its end, or dies.
+                let _ = nix::unistd::read(&wait, &mut [0]);
+                exit_now(0)
+            }
+            Cloned::Parent { pid, .. } => {
+                let written = self.write(procfs, pid, json);
+                let opened = written
+                    .and_then(|()| procfs.open_namespace(&pid.to_string(), Kind::User.file()));
+                drop(end);
+                waitpid(pid, None).context("wait for the process in the user namespace")?;
+                opened
+            }
+        }
     }
 
     /// Checks that a joined namespace has these maps; a document may repeat them (BXS-03).

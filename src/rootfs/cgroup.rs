@@ -1,7 +1,7 @@
 //! What the container sees below `/sys/fs/cgroup`.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -37,11 +37,11 @@ pub struct Hierarchy {
     pub path: PathBuf,
 }
 
-/// Attaches the view of cgroups at the destination of `mount`.
+/// Attaches the view of cgroups at the destination of `mount` and returns the mount that is there.
 ///
 /// # Errors
 /// Those of making and attaching the mounts.
-pub fn attach(mount: &Mount, root: &Root, view: &View) -> Result<()> {
+pub(super) fn attach(mount: &Mount, root: &Root, view: &View) -> Result<OwnedFd> {
     match view {
         View::V2 { root: host, namespace } => attach_v2(mount, root, host, *namespace),
         View::V1(hierarchies) => attach_v1(mount, root, hierarchies),
@@ -51,7 +51,7 @@ pub fn attach(mount: &Mount, root: &Root, view: &View) -> Result<()> {
 /// A new cgroup2 mount costs nothing inside a cgroup namespace and shows the container's cgroup
 /// as its root. From the host's namespace it would change the flags of the one superblock, under
 /// a lock that takes milliseconds, so the host's mount is bound instead.
-fn attach_v2(mount: &Mount, root: &Root, host: &Path, namespace: bool) -> Result<()> {
+fn attach_v2(mount: &Mount, root: &Root, host: &Path, namespace: bool) -> Result<OwnedFd> {
     let (target, _) = mount.open_destination(root, true)?;
     let made = if namespace {
         new_fs("cgroup2", "cgroup", [], &mount.options.data, mount.options.set)?
@@ -60,11 +60,11 @@ fn attach_v2(mount: &Mount, root: &Root, host: &Path, namespace: bool) -> Result
         mount_setattr(made.as_fd(), replace(mount.options.set), false).context("mount_setattr")?;
         made
     };
-    mount.finish(&made, &target)
+    mount.finish(made, &target)
 }
 
 /// A tmpfs with a directory and a bind mount for each hierarchy, and links for merged names.
-fn attach_v1(mount: &Mount, root: &Root, hierarchies: &[Hierarchy]) -> Result<()> {
+fn attach_v1(mount: &Mount, root: &Root, hierarchies: &[Hierarchy]) -> Result<OwnedFd> {
     let (target, _) = mount.open_destination(root, true)?;
     let data = ["mode=755".to_string()];
     let top = mount.options.set & !MOUNT_ATTR_RDONLY;
@@ -82,7 +82,8 @@ fn attach_v1(mount: &Mount, root: &Root, hierarchies: &[Hierarchy]) -> Result<()
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
         mount_setattr(tmpfs.as_fd(), attributes, false).context("make it read-only")?;
     }
-    super::mount::propagate(&tmpfs, &mount.options.propagation)
+    super::mount::propagate(&tmpfs, &mount.options.propagation)?;
+    Ok(tmpfs)
 }
 
 fn attach_hierarchy(

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat, major, minor};
 
+use super::fault;
 use super::mount::new_fs;
 use crate::resolve::Root;
 use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
@@ -19,8 +20,11 @@ use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
 /// # Errors
 /// Those of open_tree(2), mount_setattr(2) and move_mount(2), with the path.
 pub(super) fn make_read_only(root: &Root, paths: &[String]) -> Result<()> {
-    for path in paths {
+    for (index, path) in paths.iter().enumerate() {
         let Some(target) = find(root, path)? else { continue };
+        if fault::skips(|| format!("linux.readonlyPaths[{index}]")) {
+            continue;
+        }
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
         let make = || -> nix::Result<()> {
             let copy = mount::open_tree_clone(target.as_fd(), c"", true)?;
@@ -41,14 +45,18 @@ pub(super) fn make_read_only(root: &Root, paths: &[String]) -> Result<()> {
 /// Those of making the mounts, or a `/dev/null` that is not the null device (CVE-2025-31133).
 pub(super) fn hide(root: &Root, paths: &[String]) -> Result<()> {
     let mut cover = Cover { root, file: None, directory: None };
-    for path in paths {
+    for (index, path) in paths.iter().enumerate() {
         let Some(target) = find(root, path)? else { continue };
+        if fault::skips(|| format!("linux.maskedPaths[{index}]")) {
+            continue;
+        }
         cover.over(&target).with_context(|| format!("linux.maskedPaths: hide {path}"))?;
     }
     Ok(())
 }
 
-fn find(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
+/// Opens what is there now, if anything is.
+pub(super) fn find(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
     match root.open(Path::new(path), OFlag::O_PATH) {
         Ok(found) => Ok(Some(found)),
         // A file in place of a directory on the way: there is nothing of that name.
@@ -85,13 +93,16 @@ impl Cover<'_> {
         if self.file.is_none() {
             let null = self.root.open(Path::new("/dev/null"), OFlag::O_PATH | OFlag::O_NOFOLLOW);
             let null = null.context("open /dev/null")?;
-            let stat = fstat(&null).context("stat /dev/null")?;
-            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-            let number = (major(stat.st_rdev), minor(stat.st_rdev));
-            let is_null = kind == SFlag::S_IFCHR && number == (1, 3);
-            ensure!(is_null, "/dev/null in the container is not the null device");
+            ensure!(is_null(&null)?, "/dev/null in the container is not the null device");
             self.file = Some(null);
         }
         self.file.as_ref().context("the null device")
     }
+}
+
+/// Character device 1:3.
+pub(super) fn is_null(file: &OwnedFd) -> Result<bool> {
+    let stat = fstat(file).context("stat")?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    Ok(kind == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3))
 }

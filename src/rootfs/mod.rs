@@ -6,12 +6,16 @@
 pub mod cgroup;
 mod copy_up;
 mod dev;
+mod fault;
 mod host_mount;
+mod id_map;
 mod mask;
 mod mount;
 pub mod options;
 mod pivot;
+mod verify;
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -19,10 +23,12 @@ use anyhow::{Context, Result};
 use nix::unistd::fchdir;
 use oci_spec::runtime::Spec;
 
+use crate::procfs::Procfs;
 use crate::resolve::Root;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr};
 use dev::Device;
 pub use host_mount::HostMount;
+pub use id_map::{IdMap, Mapped};
 use mount::{Kind, Mount};
 
 /// How the root is changed.
@@ -71,6 +77,25 @@ pub struct Rootfs {
     read_only_paths: Vec<String>,
 }
 
+/// The root and what has been attached below it.
+#[derive(Debug)]
+pub struct Tree {
+    /// The container's root.
+    pub root: Root,
+    /// In the order of the document; `None` where there was nothing to attach.
+    mounts: Vec<Option<OwnedFd>>,
+}
+
+impl Tree {
+    fn attached<'a>(
+        &'a self,
+        rootfs: &'a Rootfs,
+    ) -> impl Iterator<Item = (&'a Mount, &'a OwnedFd)> {
+        let pairs = rootfs.mounts.iter().zip(&self.mounts);
+        pairs.filter_map(|(mount, attached)| Some((mount, attached.as_ref()?)))
+    }
+}
+
 impl Rootfs {
     /// Takes over what a checked document says.
     ///
@@ -84,7 +109,8 @@ impl Rootfs {
         user_namespace: bool,
     ) -> Result<Self> {
         let mounts = spec.mounts().iter().flatten().enumerate();
-        let mounts = mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle));
+        let mounts =
+            mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle, user_namespace));
         let mounts: Vec<_> = mounts.collect::<Result<_>>()?;
         let linux = spec.linux().as_ref();
         let own_dev = has_own_dev(spec);
@@ -129,51 +155,61 @@ impl Rootfs {
         self.mounts.iter().any(|mount| mount.kind == Kind::Cgroup)
     }
 
-    /// Mounts everything and makes the devices, with the host's root still in place.
+    /// Mounts everything and makes the devices, with the host's root still in place. `mapped` is
+    /// what the runtime prepared for mounts with mapped ids, by their place in the document.
     ///
     /// # Errors
     /// The first mount or device that cannot be made, with its JSON path.
-    pub fn prepare(&self, cgroups: Option<&cgroup::View>) -> Result<Root> {
+    pub fn prepare(
+        &self,
+        cgroups: Option<&cgroup::View>,
+        mut mapped: HashMap<usize, Mapped>,
+    ) -> Result<Tree> {
         if self.change != Change::Chroot {
             self.isolate().context("prepare the mount namespace")?;
         }
         let root = pivot::attach_root(&self.path).context("root.path: mount it")?;
+        let mut tree = Tree { root, mounts: Vec::new() };
         for mount in &self.mounts {
             let attached = match (&mount.kind, cgroups) {
-                (Kind::Cgroup, Some(view)) => cgroup::attach(mount, &root, view),
+                (Kind::Cgroup, Some(view)) => cgroup::attach(mount, &tree.root, view).map(Some),
                 // No cgroups on this host: there is nothing to show.
-                (Kind::Cgroup, None) => Ok(()),
-                _ => mount.attach(&root),
+                (Kind::Cgroup, None) => Ok(None),
+                _ => mount.attach(&tree.root, mapped.remove(&mount.index)).map(Some),
             };
-            mount.context(attached)?;
+            tree.mounts.push(mount.context(attached)?);
         }
         for device in &self.devices {
-            device.make(&root, self.bind_devices)?;
+            device.make(&tree.root, self.bind_devices)?;
         }
         if self.own_dev {
-            dev::make_links(&root)?;
+            dev::make_links(&tree.root)?;
         }
-        Ok(root)
+        Ok(tree)
     }
 
     /// `shared` keeps the host's mounts in their peer groups, so that a volume can be shared
-    /// with the host; else nothing goes from the container to the host.
+    /// with the host; else nothing goes from the container to the host. From the host mounts
+    /// reach the volumes, and with `slave` the root as well.
     fn isolate(&self) -> Result<()> {
-        if self.propagation == libc::MS_SHARED {
-            pivot::isolate(libc::MS_SHARED)?;
-            return pivot::make_parent_private(&self.path);
+        pivot::isolate(match self.propagation {
+            // An unbindable mount could not be mounted on itself; see `enter`.
+            libc::MS_UNBINDABLE => libc::MS_PRIVATE,
+            0 => libc::MS_SLAVE,
+            other => other,
+        })?;
+        match self.propagation {
+            0 | libc::MS_SHARED => pivot::make_parent_private(&self.path),
+            _ => Ok(()),
         }
-        // An unbindable mount could not be mounted on itself; see `enter`.
-        let private = matches!(self.propagation, libc::MS_PRIVATE | libc::MS_UNBINDABLE);
-        pivot::isolate(if private { libc::MS_PRIVATE } else { libc::MS_SLAVE })
     }
 
     /// Enters the directory of the root, where createContainer hooks run (BXH-01).
     ///
     /// # Errors
     /// Those of fchdir(2).
-    pub fn enter_directory(&self, root: &Root) -> Result<()> {
-        fchdir(root.as_fd()).context("enter the root file system")
+    pub fn enter_directory(&self, tree: &Tree) -> Result<()> {
+        fchdir(tree.root.as_fd()).context("enter the root file system")
     }
 
     /// Changes the root. `image` is the mount that the runtime runs from; `place` is a file of
@@ -181,8 +217,10 @@ impl Rootfs {
     ///
     /// # Errors
     /// Those of the calls that change the root.
-    pub fn enter(&self, root: &Root, image: Option<OwnedFd>, place: &Path) -> Result<()> {
+    pub fn enter(&self, tree: &Tree, image: Option<OwnedFd>, place: &Path) -> Result<()> {
+        let root = &tree.root;
         match self.change {
+            _ if fault::skips(|| "change of root".to_string()) => Ok(()),
             Change::Pivot => {
                 if let Some(image) = image {
                     pivot::bury(image, place);
@@ -211,21 +249,23 @@ impl Rootfs {
     }
 
     /// Closes the container's view: read-only mounts, the read-only root, masked and read-only
-    /// paths. A path that is both is masked (BXM-33).
+    /// paths. A path that is both is masked (BXM-33). Then looks whether all of that is in force.
     ///
     /// # Errors
     /// The first step that fails, with its JSON path.
-    pub fn finish(&self, root: &Root) -> Result<()> {
-        for mount in &self.mounts {
-            mount.context(mount.finish_read_only(root))?;
+    pub fn finish(&self, tree: &Tree, procfs: &Procfs) -> Result<()> {
+        let root = &tree.root;
+        for (mount, attached) in tree.attached(self) {
+            mount.context(mount.finish_read_only(attached))?;
         }
-        if self.read_only {
+        if self.read_only && !fault::skips(|| "root.readonly".to_string()) {
             let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
             mount_setattr(root.as_fd(), attributes, false)
                 .context("root.readonly: make the root read-only")?;
         }
         mask::make_read_only(root, &self.read_only_paths)?;
-        mask::hide(root, &self.masked)
+        mask::hide(root, &self.masked)?;
+        verify::verify(self, tree, procfs)
     }
 
     /// The container has a `/dev/null` of its own, to replace the host's in standard streams.

@@ -11,8 +11,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::copy_up;
+use super::id_map::{IdMap, Mapped};
 use super::options::{Options, Propagation};
+use super::{copy_up, fault};
 use crate::resolve::{Missing, Root};
 use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
 
@@ -34,20 +35,22 @@ const PROC_FILES: [&str; 10] = [
 
 /// One entry of `mounts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
+pub(super) struct Mount {
     /// Its place in the array, for error texts.
-    index: usize,
+    pub(super) index: usize,
     /// The path inside the container, absolute and without `.` and `..`.
-    pub destination: PathBuf,
+    pub(super) destination: PathBuf,
     /// What is mounted.
-    pub kind: Kind,
+    pub(super) kind: Kind,
     /// How.
-    pub options: Options,
+    pub(super) options: Options,
+    /// Owners of files are mapped.
+    pub(super) id_map: Option<IdMap>,
 }
 
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A file or directory of the host.
     Bind {
         /// Its absolute path on the host.
@@ -92,10 +95,11 @@ impl Mount {
     ///
     /// # Errors
     /// For options that contradict the kind of mount, and for places nobody may mount on.
-    pub fn from_spec(
+    pub(super) fn from_spec(
         index: usize,
         mount: &oci_spec::runtime::Mount,
         bundle: &Path,
+        user_namespace: bool,
     ) -> Result<Self> {
         let options = Options::parse(mount.options().iter().flatten().map(String::as_str));
         let fstype = mount.typ().clone().unwrap_or_default();
@@ -106,7 +110,10 @@ impl Mount {
             None if fstype == "cgroup" || fstype == "cgroup2" => Kind::Cgroup,
             None => Kind::Fs { fstype, source: source.to_string_lossy().into_owned() },
         };
-        let mount = Self { index, destination: clean(mount.destination()), kind, options };
+        let id_map = IdMap::from_spec(mount, &kind, options.id_map, user_namespace)
+            .with_context(|| format!("mounts[{index}]"))?;
+        let destination = clean(mount.destination());
+        let mount = Self { index, destination, kind, options, id_map };
         mount.check().with_context(|| format!("mounts[{index}]"))?;
         Ok(mount)
     }
@@ -154,42 +161,50 @@ impl Mount {
         Ok(())
     }
 
-    /// The destination may only be a plain directory: CVE-2019-19921, CVE-2023-27561.
-    fn wants_plain_destination(&self) -> bool {
+    /// The mount is a new procfs or sysfs.
+    pub(super) fn is_of_the_kernel(&self) -> bool {
         matches!(&self.kind, Kind::Fs { fstype, .. } if fstype == "proc" || fstype == "sysfs")
     }
 
     /// Adds what every error of this mount says first.
-    pub fn context<T>(&self, result: Result<T>) -> Result<T> {
+    pub(super) fn context<T>(&self, result: Result<T>) -> Result<T> {
         result.with_context(|| format!("mounts[{}]: {self}", self.index))
     }
 
-    /// Attaches the mount below `root`.
+    /// Attaches the mount below `root` and returns it.
     ///
     /// # Errors
     /// Those of resolving the destination, making the mount, and attaching it.
-    pub fn attach(&self, root: &Root) -> Result<()> {
+    pub(super) fn attach(&self, root: &Root, mapped: Option<Mapped>) -> Result<OwnedFd> {
         match &self.kind {
-            Kind::Bind { source, recursive } => self.attach_bind(root, source, *recursive),
-            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source),
+            Kind::Bind { source, recursive } => {
+                let mount = match mapped {
+                    Some(Mapped::Source(mount)) => mount,
+                    _ => self.open_source(source, *recursive)?,
+                };
+                self.attach_bind(root, mount)
+            }
+            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source, mapped),
             Kind::Remount => self.remount(root),
             Kind::Cgroup => bail!("the caller attaches it"),
         }
     }
 
-    fn attach_bind(&self, root: &Root, source: &Path, recursive: bool) -> Result<()> {
+    /// Returns a detached copy of the source of a bind mount.
+    pub(super) fn open_source(&self, source: &Path, recursive: bool) -> Result<OwnedFd> {
         let from = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("open {}", source.display()))?;
         self.check_bound_proc(&from)?;
-        let directory = is_directory(&from)?;
-        let mount = mount::open_tree_clone(from.as_fd(), c"", recursive)
-            .with_context(|| format!("open_tree {}", source.display()))?;
-        drop(from);
-        if let Some(attributes) = self.options.for_bind() {
+        mount::open_tree_clone(from.as_fd(), c"", recursive)
+            .with_context(|| format!("open_tree {}", source.display()))
+    }
+
+    fn attach_bind(&self, root: &Root, mount: OwnedFd) -> Result<OwnedFd> {
+        if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
             set_bind_attributes(&mount, attributes, &self.options)?;
         }
-        let (target, _) = self.open_destination(root, directory)?;
-        self.finish(&mount, &target)
+        let (target, _) = self.open_destination(root, is_directory(&mount)?)?;
+        self.finish(mount, &target)
     }
 
     fn check_bound_proc(&self, source: &OwnedFd) -> Result<()> {
@@ -201,7 +216,13 @@ impl Mount {
         Ok(())
     }
 
-    fn attach_fs(&self, root: &Root, fstype: &str, source: &str) -> Result<()> {
+    fn attach_fs(
+        &self,
+        root: &Root,
+        fstype: &str,
+        source: &str,
+        mapped: Option<Mapped>,
+    ) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
         let mut data = self.options.data.clone();
         if fstype == "tmpfs" && !made {
@@ -215,11 +236,14 @@ impl Mount {
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
         let mount = new_fs(fstype, source, flags, &data, attributes)?;
+        if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
+            map.apply(&mount, namespace)?;
+        }
         if self.options.copy_up {
             copy_up::copy(target.as_fd(), mount.as_fd())
                 .context("copy what is at the destination")?;
         }
-        self.finish(&mount, &target)
+        self.finish(mount, &target)
     }
 
     /// Things are still to be made in it: mount points of later mounts, devices.
@@ -228,63 +252,71 @@ impl Mount {
         self.options.read_only() && (tmpfs || self.destination == Path::new("/dev"))
     }
 
-    /// Makes read-only what had to stay writable for a while (BXM-11).
+    /// Makes `mount` read-only, which had to stay writable for a while (BXM-11).
     ///
     /// # Errors
-    /// Those of resolving the destination and mount_setattr(2).
-    pub fn finish_read_only(&self, root: &Root) -> Result<()> {
-        if !self.read_only_later() {
+    /// Those of mount_setattr(2).
+    pub(super) fn finish_read_only(&self, mount: &OwnedFd) -> Result<()> {
+        if !self.read_only_later() || self.skips("attributes") {
             return Ok(());
         }
-        let found = root.open(&self.destination, OFlag::O_PATH)?;
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-        mount::mount_setattr(found.as_fd(), attributes, false).context("make it read-only")
+        mount::mount_setattr(mount.as_fd(), attributes, false).context("make it read-only")
     }
 
-    fn remount(&self, root: &Root) -> Result<()> {
+    fn remount(&self, root: &Root) -> Result<OwnedFd> {
         let found = root.open(&self.destination, OFlag::O_PATH)?;
-        if let Some(attributes) = self.options.for_bind() {
+        if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
             set_bind_attributes(&found, attributes, &self.options)?;
         }
-        self.finish_attributes(&found)
+        self.set_recursively(&found)?;
+        propagate(&found, &self.options.propagation)?;
+        Ok(found)
     }
 
     /// Moves the finished mount to its place and changes what may be changed only there.
-    pub(super) fn finish(&self, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
-        let recursive = self.options.recursive;
-        if recursive != Attributes::default() {
-            mount::mount_setattr(mount.as_fd(), recursive, true).context("set it recursively")?;
+    pub(super) fn finish(&self, mount: OwnedFd, target: &OwnedFd) -> Result<OwnedFd> {
+        self.set_recursively(&mount)?;
+        if !self.skips("attach") {
+            mount::move_mount(mount.as_fd(), target.as_fd()).context("attach it")?;
         }
-        mount::move_mount(mount.as_fd(), target.as_fd()).context("attach it")?;
-        propagate(mount, &self.options.propagation)
+        propagate(&mount, &self.options.propagation)?;
+        Ok(mount)
     }
 
-    fn finish_attributes(&self, mount: &OwnedFd) -> Result<()> {
-        let recursive = self.options.recursive;
-        if recursive != Attributes::default() {
-            mount::mount_setattr(mount.as_fd(), recursive, true).context("set it recursively")?;
+    fn set_recursively(&self, mount: &OwnedFd) -> Result<()> {
+        match self.options.recursive {
+            none if none == Attributes::default() => Ok(()),
+            attributes => {
+                mount::mount_setattr(mount.as_fd(), attributes, true).context("set it recursively")
+            }
         }
-        propagate(mount, &self.options.propagation)
+    }
+
+    fn skips(&self, step: &str) -> bool {
+        fault::skips(|| format!("mounts[{}] {step}", self.index))
     }
 
     /// Opens the destination, which is made if it is missing: a directory for a directory, an
-    /// empty file for anything else. Says whether it was made.
-    pub fn open_destination(&self, root: &Root, directory: bool) -> Result<(OwnedFd, bool)> {
+    /// empty file for anything else. Says whether it was made. That of a file system of the kernel
+    /// may only be a plain directory: CVE-2019-19921, CVE-2023-27561.
+    pub(super) fn open_destination(&self, root: &Root, directory: bool) -> Result<(OwnedFd, bool)> {
         let missing = if directory { Missing::MakeDirectory } else { Missing::MakeFile };
-        let target = if self.wants_plain_destination() {
+        let target = if self.is_of_the_kernel() {
             root.open_plain_or_make(&self.destination)
         } else {
             root.open_or_make(&self.destination, missing)
         };
         let (target, made) = match target {
-            Err(Errno::ELOOP) if self.wants_plain_destination() => {
+            Err(Errno::ELOOP) if self.is_of_the_kernel() => {
                 bail!("the destination must not be a link")
             }
             other => other.context("open the destination")?,
         };
         match (directory, is_directory(&target)?) {
             (true, false) => bail!("not a directory: the destination, but the source is one"),
-            (false, true) => bail!("is a directory: the destination, but the source is none"),
+            // The word of mount(2): Docker takes `is a directory` for a wrong program.
+            (false, true) => bail!("not a directory: the source, but the destination is one"),
             _ => Ok((target, made)),
         }
     }
@@ -392,7 +424,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn mount(value: Value) -> Result<Mount> {
-        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), Path::new("/bundle"))
+        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), Path::new("/bundle"), false)
     }
 
     #[test]
@@ -442,6 +474,10 @@ mod tests {
             ),
             (json!({"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}), "tmpfs only"),
             (json!({"destination": "/proc", "type": "tmpfs"}), "inside /proc"),
+            (
+                json!({"destination": "/a", "source": "/b", "options": ["bind", "idmap"]}),
+                "needs uidMappings and gidMappings",
+            ),
             (
                 json!({"destination": "/proc/self", "source": "/x", "options": ["bind"]}),
                 "inside /proc",

@@ -80,6 +80,8 @@ pub struct Options {
     pub bind: Option<bool>,
     /// Change the mount that is at the destination.
     pub remount: bool,
+    /// Map the ids of the files' owners; for the mounts below as well.
+    pub id_map: Option<bool>,
     /// Fill a new tmpfs with what is at the destination.
     pub copy_up: bool,
     /// What is left for the file system.
@@ -113,6 +115,8 @@ impl Options {
             "rbind" => self.bind = Some(true),
             "remount" => self.remount = true,
             "tmpcopyup" => self.copy_up = true,
+            "idmap" => self.id_map = Some(false),
+            "ridmap" => self.id_map = Some(true),
             _ => return false,
         }
         true
@@ -218,7 +222,7 @@ fn meaning(word: &str) -> Option<(u64, u64)> {
 #[must_use]
 pub fn known() -> Vec<String> {
     let mut words: Vec<String> =
-        ["bind", "rbind", "remount", "tmpcopyup"].map(str::to_string).to_vec();
+        ["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"].map(str::to_string).to_vec();
     words.extend(WITHOUT_EFFECT.map(str::to_string));
     for (set, clear, _) in ATTRIBUTES.iter().chain(&ATIMES) {
         for word in [set, clear] {

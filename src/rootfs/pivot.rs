@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
@@ -14,7 +14,6 @@ use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 use crate::resolve::Root;
 use crate::sys;
 use crate::sys::mount::Attributes;
-use crate::sys::stat::mount_id;
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -40,8 +39,8 @@ pub(super) fn open_root(path: &Path) -> Result<Root> {
 
 /// Mounts the root file system on itself and returns the mount.
 ///
-/// It is a slave of the mount it was made from: host mounts below it reach the container, and
-/// none of the container's reach the host.
+/// It is private if the mount it was made from is, see [`make_parent_private`], and else a slave
+/// of it: host mounts below it then reach the container. None of the container's reach the host.
 ///
 /// # Errors
 /// Those of open_tree(2), mount_setattr(2) and move_mount(2).
@@ -57,28 +56,26 @@ pub(super) fn attach_root(path: &Path) -> Result<Root> {
 }
 
 /// Makes the mount that holds `path` private: pivot_root(2) wants the parent of the new root not
-/// to be shared, and attaching the root below a shared mount would show it on the host.
+/// to be shared, and attaching the root below a shared mount would show it on the host. What is
+/// bound from that mount is private as well then, as under runc.
+///
+/// The root of the mount is the first directory on the way up that the kernel takes for one.
 ///
 /// # Errors
 /// When that mount cannot be found or changed.
 pub(super) fn make_parent_private(path: &Path) -> Result<()> {
-    let here = open(path, DIRECTORY, Mode::empty()).context("open the root file system")?;
-    let wanted = mount_id(here.as_fd()).context("look for the mount of the root file system")?;
-    let table = fs::read_to_string("/proc/self/mountinfo").context("read the mount table")?;
-    let line = table
-        .lines()
-        .find(|line| line.split(' ').next().and_then(|id| id.parse().ok()) == Some(wanted));
-    let Some(point) = line.and_then(|line| line.split(' ').nth(4)) else {
-        bail!("the mount of the root file system is not in the mount table")
-    };
-    let point =
-        open(&*unescape(point), DIRECTORY, Mode::empty()).context("open its parent mount")?;
-    if mount_id(point.as_fd())? != wanted {
-        bail!("the mount of the root file system is covered by another");
+    let mut here =
+        open(path, DIRECTORY, Mode::empty()).with_context(|| format!("open {}", path.display()))?;
+    for _ in path.ancestors() {
+        let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
+        match sys::mount::mount_setattr(here.as_fd(), private, false) {
+            Err(Errno::EINVAL) => {}
+            other => return other.context("make the parent mount private"),
+        }
+        here = openat(&here, "..", DIRECTORY, Mode::empty())
+            .with_context(|| format!("open the directory above {}", path.display()))?;
     }
-    let attributes = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
-    sys::mount::mount_setattr(point.as_fd(), attributes, false)
-        .context("make the parent mount private")
+    bail!("the mount of {} cannot be found", path.display())
 }
 
 /// mountinfo writes blanks and backslashes as `\` and three octal digits (proc_pid_mountinfo(5)).

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{
-    Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemoryPolicy,
-    LinuxNamespace, LinuxNamespaceType, MemoryPolicyModeType, Mount, Spec,
+    Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxIdMapping,
+    LinuxMemoryPolicy, LinuxNamespace, LinuxNamespaceType, MemoryPolicyModeType, Mount, Spec,
 };
 
 use super::numbers::mask;
@@ -113,7 +113,8 @@ fn mount(path: &str, mount: &Mount) -> Result<()> {
     each(&format!("{path}.options"), mount.options(), |path, option| no_nul(path, option))?;
     let (uids, gids) = (mount.uid_mappings().is_some(), mount.gid_mappings().is_some());
     ensure!(uids == gids, "{path}: uidMappings and gidMappings need each other");
-    Ok(())
+    ranges(&format!("{path}.uidMappings"), mount.uid_mappings())?;
+    ranges(&format!("{path}.gidMappings"), mount.gid_mappings())
 }
 
 fn hooks(hooks: &Hooks) -> Result<()> {
@@ -223,16 +224,17 @@ fn mappings(linux: &Linux) -> Result<()> {
         }
         Some(true) => {}
     }
-    for (name, list) in lists {
-        each(&format!("linux.{name}"), list, |path, map| {
-            ensure!(map.size() > 0, "{path}.size: 0 ids");
-            let last = |first: u32| first.checked_add(map.size() - 1);
-            let fits = last(map.host_id()).is_some() && last(map.container_id()).is_some();
-            ensure!(fits, "{path}: the range goes beyond the largest id");
-            Ok(())
-        })?;
-    }
-    Ok(())
+    lists.into_iter().try_for_each(|(name, list)| ranges(&format!("linux.{name}"), list))
+}
+
+fn ranges(path: &str, list: &Option<Vec<LinuxIdMapping>>) -> Result<()> {
+    each(path, list, |path, map| {
+        ensure!(map.size() > 0, "{path}.size: 0 ids");
+        let last = |first: u32| first.checked_add(map.size() - 1);
+        let fits = last(map.host_id()).is_some() && last(map.container_id()).is_some();
+        ensure!(fits, "{path}: the range goes beyond the largest id");
+        Ok(())
+    })
 }
 
 fn time_offsets(linux: &Linux) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use anyhow::{Result, bail};
 use oci_spec::runtime::{
-    Linux, LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, Mount, Process, Spec,
+    Linux, LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, Process, Spec,
 };
 
 /// Refuses a document that asks for something this version cannot do.
@@ -12,11 +12,6 @@ pub(super) fn refuse(spec: &Spec) -> Result<()> {
     let mut asked = Vec::new();
     if let Some(process) = spec.process() {
         refuse_process(process)?;
-    }
-    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-        if id_mapped(mount) {
-            asked.push((format!("mounts[{index}]"), true));
-        }
     }
     if let Some(linux) = spec.linux() {
         self::linux(linux, &mut asked);
@@ -49,12 +44,6 @@ fn process(process: &Process, asked: &mut Asked) {
         ]
         .map(|(path, asked)| (path.to_string(), asked)),
     );
-}
-
-fn id_mapped(mount: &Mount) -> bool {
-    let mappings = mount.uid_mappings().iter().flatten().count() > 0;
-    let word = |option: &String| option == "idmap" || option == "ridmap";
-    mappings || mount.options().iter().flatten().any(word)
 }
 
 fn linux(linux: &Linux, asked: &mut Asked) {
@@ -140,7 +129,6 @@ mod tests {
             (resources(json!({"blockIO": {"weight": 10}})), "linux.resources.blockIO: "),
             (resources(json!({"unified": {"a.b": "c"}})), "linux.resources.unified: "),
             (resources(json!({"memory": {"swappiness": 0}})), "memory.swappiness: "),
-            (json!({"mounts": [{"destination": "/a", "options": ["idmap"]}]}), "mounts[0]: "),
         ]);
     }
 

@@ -11,9 +11,9 @@ use libc::c_long;
 use nix::errno::Errno;
 
 pub use libc::{
-    MOUNT_ATTR__ATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW,
-    MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
+    MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
 };
 
 /// What mount_setattr(2) changes: bits of `MOUNT_ATTR_*` and one propagation type.
@@ -119,6 +119,22 @@ pub fn mount_setattr(
     setattr(mount, &attr, recursive)
 }
 
+/// Maps the ids of files below `mount`, which is attached nowhere, by the mapping of the user
+/// namespace: `MOUNT_ATTR_IDMAP`, Linux 5.12.
+///
+/// # Errors
+/// EINVAL when the file system cannot do that, EPERM when the caller may not administer it.
+pub fn map_ids(
+    mount: BorrowedFd<'_>,
+    namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> nix::Result<()> {
+    let userns_fd = u64::try_from(namespace.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    let attr_set = libc::MOUNT_ATTR_IDMAP;
+    let attr = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd };
+    setattr(mount, &attr, recursive)
+}
+
 fn setattr(mount: BorrowedFd<'_>, attr: &libc::mount_attr, recursive: bool) -> nix::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a literal that ends in NUL, and the kernel copies
@@ -135,3 +151,44 @@ fn setattr(mount: BorrowedFd<'_>, attr: &libc::mount_attr, recursive: bool) -> n
     };
     Errno::result(rc).map(drop)
 }
+
+// include/uapi/linux/mount.h, size MNT_ID_REQ_SIZE_VER0 (Linux 6.8).
+#[repr(C)]
+struct MountIdRequest {
+    size: u32,
+    spare: u32,
+    mount: u64,
+    parameter: u64,
+}
+
+/// `LSMT_ROOT`: everything below the caller's root.
+const FROM_ROOT: u64 = u64::MAX;
+
+/// Returns the unique ids of all mounts below the caller's root: listmount(2), Linux 6.8.
+///
+/// # Errors
+/// ENOSYS where the kernel or a sandbox lacks it.
+pub fn list_mounts() -> nix::Result<Vec<u64>> {
+    let mut all = Vec::new();
+    let mut some = [0_u64; 256];
+    loop {
+        let request = MountIdRequest {
+            size: 24,
+            spare: 0,
+            mount: FROM_ROOT,
+            parameter: all.last().copied().unwrap_or(0),
+        };
+        let (request, buffer) = (std::ptr::from_ref(&request), some.as_mut_ptr());
+        // SAFETY: the request has the size that it gives; the kernel writes at most as many
+        // numbers as the buffer has, and returns how many.
+        let rc = unsafe { libc::syscall(SYS_LISTMOUNT, request, buffer, some.len(), 0) };
+        let count = usize::try_from(Errno::result(rc)?).map_err(|_| Errno::EOVERFLOW)?;
+        all.extend_from_slice(some.get(..count).unwrap_or_default());
+        if count < some.len() {
+            return Ok(all);
+        }
+    }
+}
+
+/// The same number on every architecture; libc does not have it for all of them.
+const SYS_LISTMOUNT: c_long = 458;

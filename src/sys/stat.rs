@@ -6,16 +6,28 @@ use nix::errno::Errno;
 
 /// Returns the id of the mount that `fd` was opened through: statx(2) `STATX_MNT_ID`, Linux 5.8.
 ///
-/// The number is the first field of a line of `/proc/PID/mountinfo`.
+/// The number is the first field of a line of `/proc/PID/mountinfo`. It is used again when the
+/// mount is gone.
 pub fn mount_id(fd: BorrowedFd<'_>) -> nix::Result<u64> {
+    statx_mount(fd, libc::STATX_MNT_ID)
+}
+
+/// As [`mount_id`], a number that is never used again: `STATX_MNT_ID_UNIQUE`, Linux 6.8.
+///
+/// # Errors
+/// ENOSYS where the kernel does not know it.
+pub fn unique_mount_id(fd: BorrowedFd<'_>) -> nix::Result<u64> {
+    statx_mount(fd, libc::STATX_MNT_ID_UNIQUE)
+}
+
+fn statx_mount(fd: BorrowedFd<'_>, mask: libc::c_uint) -> nix::Result<u64> {
     // SAFETY: `statx` is plain data for which all zeroes is a valid value.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let flags = libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT;
-    let (path, mask) = (c"".as_ptr(), libc::STATX_MNT_ID);
     // SAFETY: the empty path is a literal, and the kernel writes one `statx` to the pointer.
-    let rc = unsafe { libc::statx(fd.as_raw_fd(), path, flags, mask, &raw mut stat) };
+    let rc = unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut stat) };
     Errno::result(rc)?;
-    if stat.stx_mask & libc::STATX_MNT_ID == 0 {
+    if stat.stx_mask & mask == 0 {
         return Err(Errno::ENOSYS);
     }
     Ok(stat.stx_mnt_id)

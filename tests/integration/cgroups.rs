@@ -18,6 +18,7 @@ tests! {
     a_limit_that_the_kernel_refuses_is_named needs [Root],
     the_number_of_processes_is_limited needs [Root],
     memory_is_limited needs [Root],
+    processor_time_is_limited needs [Root],
     the_program_runs_on_the_configured_cpus needs [Root],
     a_container_that_has_too_little_memory_to_start_says_so needs [Root]
         unlike runc "needs more memory to start",
@@ -26,6 +27,7 @@ tests! {
     a_hole_in_an_allowed_wildcard_is_refused needs [Root]
         unlike runc "refuses it with an internal error",
     a_used_cgroup_is_refused needs [Root],
+    a_frozen_cgroup_is_refused needs [Root],
     an_empty_cgroup_is_used needs [Root],
     what_a_container_makes_below_its_cgroup_is_removed needs [Root],
     a_failed_create_removes_every_cgroup_it_made needs [Root] unlike runc "keeps the upper ones",
@@ -87,30 +89,39 @@ type Written = (Value, &'static [(&'static str, &'static str, &'static str)]);
 const MIB: u64 = 1 << 20;
 
 fn written() -> Vec<Written> {
-    if host::is_v2() {
-        return vec![
-            (json!({"pids": {"limit": 33}}), &[("", "pids.max", "33")]),
-            (json!({"pids": {"limit": -1}}), &[("", "pids.max", "max")]),
-            (json!({"pids": {"limit": 0}}), &[("", "pids.max", "1")]),
-            (
-                json!({"memory": {"limit": 64 * MIB, "reservation": 32 * MIB}}),
-                &[("", "memory.max", "67108864"), ("", "memory.low", "33554432")],
-            ),
-            (json!({"memory": {"limit": -1}}), &[("", "memory.max", "max")]),
-            (json!({"cpu": {"shares": 512}}), &[("", "cpu.weight", "59")]),
-            (json!({"cpu": {"shares": 1024}}), &[("", "cpu.weight", "100")]),
-            (
-                json!({"cpu": {"quota": 50_000, "period": 200_000}}),
-                &[("", "cpu.max", "50000 200000")],
-            ),
-            (json!({"cpu": {"quota": 50_000}}), &[("", "cpu.max", "50000 100000")]),
-            (json!({"cpu": {"quota": -1}}), &[("", "cpu.max", "max 100000")]),
-            (
-                json!({"cpu": {"cpus": "0", "mems": "0"}}),
-                &[("", "cpuset.cpus", "0"), ("", "cpuset.mems", "0")],
-            ),
-        ];
-    }
+    if host::is_v2() { written_to_v2() } else { written_to_v1() }
+}
+
+fn written_to_v2() -> Vec<Written> {
+    vec![
+        (json!({"pids": {"limit": 33}}), &[("", "pids.max", "33")]),
+        (json!({"pids": {"limit": -1}}), &[("", "pids.max", "max")]),
+        (json!({"pids": {"limit": 0}}), &[("", "pids.max", "1")]),
+        (
+            json!({"memory": {"limit": 64 * MIB, "reservation": 32 * MIB}}),
+            &[("", "memory.max", "67108864"), ("", "memory.low", "33554432")],
+        ),
+        (json!({"memory": {"limit": -1}}), &[("", "memory.max", "max")]),
+        (
+            json!({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}}),
+            &[("", "memory.max", "67108864"), ("", "memory.swap.max", "33554432")],
+        ),
+        (json!({"memory": {"limit": 64 * MIB, "swap": 64 * MIB}}), &[("", "memory.swap.max", "0")]),
+        (json!({"memory": {"limit": 64 * MIB, "swap": -1}}), &[("", "memory.swap.max", "max")]),
+        (json!({"cpu": {"shares": 512}}), &[("", "cpu.weight", "59")]),
+        (json!({"cpu": {"shares": 1024}}), &[("", "cpu.weight", "100")]),
+        (json!({"cpu": {"quota": 50_000, "period": 200_000}}), &[("", "cpu.max", "50000 200000")]),
+        (json!({"cpu": {"quota": 50_000}}), &[("", "cpu.max", "50000 100000")]),
+        (json!({"cpu": {"quota": -1}}), &[("", "cpu.max", "max 100000")]),
+        (json!({"cpu": {"period": 50_000}}), &[("", "cpu.max", "max 50000")]),
+        (
+            json!({"cpu": {"cpus": "0", "mems": "0"}}),
+            &[("", "cpuset.cpus", "0"), ("", "cpuset.mems", "0")],
+        ),
+    ]
+}
+
+fn written_to_v1() -> Vec<Written> {
     vec![
         (json!({"pids": {"limit": 33}}), &[("pids", "pids.max", "33")]),
         (json!({"pids": {"limit": -1}}), &[("pids", "pids.max", "max")]),
@@ -205,6 +216,7 @@ fn a_limit_that_the_kernel_refuses_is_named() {
         (json!({"cpu": {"cpus": "nonsense"}}), "linux.resources.cpu.cpus"),
         (json!({"cpu": {"quota": 1}}), "linux.resources.cpu.quota"),
         (json!({"cpu": {"period": 5}}), "linux.resources.cpu.period"),
+        (json!({"cpu": {"quota": 1, "period": 5}}), "linux.resources.cpu"),
     ] {
         let mut case = Case::new(&[]);
         case.set("/linux/resources", resources);
@@ -232,6 +244,17 @@ fn memory_is_limited() {
     assert_eq!((output.code, output.stdout.as_str()), (137, ""), "{output:?}");
     case.args(&["allocate", "4"]);
     case.run().ok();
+}
+
+fn processor_time_is_limited() {
+    let mut case = Case::new(&["spin", "100"]);
+    case.set("/linux/resources", json!({"cpu": {"quota": 20_000, "period": 100_000}}));
+    case.create().ok();
+    case.start().ok();
+    case.wait_for_end();
+    let stat = read(&directory("cpu", &case).join("cpu.stat"));
+    let throttled = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
+    assert_ne!(throttled.expect("a line of cpu.stat"), "0", "{stat}");
 }
 
 fn the_program_runs_on_the_configured_cpus() {
@@ -343,6 +366,17 @@ fn a_used_cgroup_is_refused() {
     second.create().fails(1, "container's cgroup is not empty: 1 process(es) found");
     assert_eq!(first.status(), "running");
     assert!(directory("pids", &first).exists());
+}
+
+fn a_frozen_cgroup_is_refused() {
+    let case = Case::new(&["wait"]);
+    let (file, frozen) =
+        if host::is_v2() { ("cgroup.freeze", "1") } else { ("freezer.state", "FROZEN") };
+    let path = directory("freezer", &case);
+    fs::create_dir_all(&path).expect("make a cgroup");
+    fs::write(path.join(file), frozen).expect("freeze it");
+    case.create().fails(1, "container's cgroup unexpectedly frozen");
+    fs::remove_dir(path).expect("remove the cgroup");
 }
 
 fn an_empty_cgroup_is_used() {

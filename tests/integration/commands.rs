@@ -255,7 +255,8 @@ fn mount_with_every_option(case: &mut Case, options: &[String]) {
     let source = case.dir.join("source");
     fs::create_dir(&source).expect("make a directory");
     fs::create_dir(case.rootfs().join("filled")).expect("make a directory");
-    for option in options {
+    // Mapping ids takes mappings: that has its own tests.
+    for option in options.iter().filter(|option| !option.ends_with("idmap")) {
         let at = format!("/mnt/{option}");
         let mount = match option.as_str() {
             "bind" | "rbind" => {
@@ -315,7 +316,8 @@ fn every_announced_feature_works() {
     let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", case.pid())).expect("read");
     for option in words(&features["mountOptions"]) {
         let there = mounts.contains(&format!(" /mnt/{option} "));
-        assert!(there || option == "remount", "{option} in {mounts}");
+        let elsewhere = option == "remount" || option.ends_with("idmap");
+        assert!(there || elsewhere, "{option} in {mounts}");
     }
     case.runtime(&["delete", "--force", &case.id]).ok();
     let hooked = fs::read_to_string(&log).expect("read");

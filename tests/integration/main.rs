@@ -8,20 +8,25 @@
 
 mod harness;
 
+mod attacks;
 mod bad_input;
 mod cgroups;
+mod cgroups_v2;
 mod commands;
 mod documents;
 mod exec;
 mod hooks;
+mod id_maps;
 mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod races;
 mod rootfs;
 mod security;
 mod terminal;
+mod verification;
 
 use std::process::ExitCode;
 
@@ -29,19 +34,24 @@ use harness::suite::{Suite, run};
 
 fn main() -> ExitCode {
     run(&[
+        Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
+        Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
+        Suite { name: "id_maps", tests: id_maps::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "process", tests: process::TESTS },
+        Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
+        Suite { name: "verification", tests: verification::TESTS },
     ])
 }

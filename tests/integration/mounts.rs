@@ -92,8 +92,7 @@ fn mounts_are_made_in_order() {
 
 fn options_of_bind_mounts() {
     let mut case = Case::new(&["report"]);
-    let source = case.dir.join("source");
-    fs::create_dir(&source).expect("mkdir");
+    let source = case.dir.join("tree");
     for (options, want) in [
         (&[][..], "rw,relatime"),
         (&["defaults"], "rw,relatime"),
@@ -109,7 +108,8 @@ fn options_of_bind_mounts() {
         (&["silent", "loud", "sync", "lazytime", "iversion"], "rw,relatime"),
     ] {
         case.set("/mounts/6", bind(&source, "/mnt", options));
-        let line = line(&mounts(&case), "/mnt");
+        let report: Value = serde_json::from_str(&run_with_submount(&case)).expect("a report");
+        let line = line(&report["mounts"], "/mnt");
         assert_eq!(line.split(' ').nth(2), Some(want), "{options:?}: {line}");
     }
     case.set("/mounts/6", bind(&source, "/mnt", &["mode=755"]));
@@ -146,22 +146,28 @@ fn options_of_new_file_systems() {
     case.run().fails(1, "");
 }
 
-/// A directory of the host with a tmpfs mounted in it, in a mount namespace of its own: the
-/// runtime is started there, and nothing is left when that ends.
-fn run_with_submount(case: &Case) -> String {
+/// Runs the container in a mount namespace of its own, where `script` has mounted something
+/// before, so nothing is left when it ends. The current directory is the test's.
+pub fn run_among_mounts(case: &Case, script: &str) -> String {
     case.write_config();
-    fs::create_dir_all(case.dir.join("tree/below")).expect("mkdir");
     let script = format!(
-        "mount -t tmpfs sub {dir}/tree/below && echo x >{dir}/tree/below/file && \
-         exec {} --root {} run {}",
+        "set -e\n{script}\nexec {} --root {} run {}",
         crate::harness::runtime().display(),
         case.state_root().display(),
-        case.id,
-        dir = case.dir.display()
+        case.id
     );
     let mut command = std::process::Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script]).current_dir(&case.dir);
     crate::harness::Output::of(&mut command).ok()
+}
+
+/// A tmpfs on the directory `tree` with another below it.
+fn run_with_submount(case: &Case) -> String {
+    run_among_mounts(
+        case,
+        "mkdir -p tree; mount -t tmpfs top tree; mkdir tree/below
+         mount -t tmpfs sub tree/below; echo x >tree/below/file",
+    )
 }
 
 fn bind_mounts_without_and_with_what_is_below() {
@@ -255,12 +261,16 @@ fn a_source_that_is_not_there_is_refused() {
 }
 
 fn proc_and_sys_must_be_plain_directories() {
-    for (name, target) in [("proc", "/tmp"), ("sys", "../tmp"), ("proc", "/proc/self/root/tmp")] {
+    for (name, target) in
+        [("proc", "/tmp"), ("sys", "../tmp"), ("proc", "/proc/self/root/tmp"), ("sys", "tmp")]
+    {
         let case = Case::new(&[]);
         fs::remove_dir(case.rootfs().join(name)).expect("rmdir");
         symlink(target, case.rootfs().join(name)).expect("link");
         let error = case.run().fails(1, "");
         assert!(error.contains(&format!("/{name}")), "{error}");
+        // Not only the last look sees it.
+        assert!(!error.contains("something else is there"), "{error}");
     }
     for mount in [
         json!({"destination": "/proc", "type": "tmpfs", "source": "x"}),
@@ -325,27 +335,37 @@ fn tmpcopyup_copies() {
 }
 
 fn propagation_of_mounts() {
-    for (options, want) in [
-        (&["private"][..], ""),
-        (&["rprivate"], ""),
-        (&["shared"], "shared"),
-        (&["rshared"], "shared"),
-        (&["unbindable"], "unbindable"),
-        (&["private", "shared"], "shared"),
+    for (options, private, shared) in [
+        (&[][..], "", "master"),
+        (&["private"], "", ""),
+        (&["rprivate"], "", ""),
+        (&["rslave"], "", "master"),
+        (&["shared"], "shared", "shared master"),
+        (&["rshared"], "shared", "shared master"),
+        (&["unbindable"], "unbindable", "unbindable"),
+        (&["private", "shared"], "shared", "shared"),
     ] {
-        let mut case = Case::new(&["report"]);
-        let source = case.dir.join("source");
-        fs::create_dir(&source).expect("mkdir");
-        case.set("/mounts/-", bind(&source, "/mnt", options));
-        let line = line(&mounts(&case), "/mnt");
-        // Optional fields stand between the options and the dash.
-        let words = line.split(' ').skip(3).take_while(|word| *word != "-");
-        let tags: Vec<_> = words.map(|word| word.split(':').next().unwrap_or_default()).collect();
-        assert_eq!(tags.join(" "), want, "{options:?}: {line}");
+        for (host, want) in [("private", private), ("shared", shared)] {
+            let mut case = Case::new(&["report"]);
+            case.set("/mounts/-", bind(&case.dir.join("source"), "/mnt", options));
+            let script =
+                format!("mkdir source; mount -t tmpfs top source; mount --make-{host} source");
+            let report = run_among_mounts(&case, &script);
+            let report: Value = serde_json::from_str(&report).expect("a report");
+            let line = line(&report["mounts"], "/mnt");
+            assert_eq!(propagation(&line), want, "{options:?} of a {host} mount: {line}");
+        }
     }
 }
 
-fn cgroup_mount(options: &[&str]) -> Value {
+/// The optional fields, which stand between the options and the dash, without their numbers.
+pub fn propagation(line: &str) -> String {
+    let words = line.split(' ').skip(3).take_while(|word| *word != "-");
+    let tags: Vec<_> = words.map(|word| word.split(':').next().unwrap_or_default()).collect();
+    tags.join(" ")
+}
+
+pub fn cgroup_mount(options: &[&str]) -> Value {
     json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
            "options": options})
 }

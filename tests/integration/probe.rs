@@ -12,6 +12,7 @@ use std::process::{Command, exit};
 use std::{env, thread};
 
 use nix::errno::Errno;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod, umask};
 use serde_json::{Map, Value, json};
@@ -58,6 +59,7 @@ fn run(verb: &str, args: &[&str]) {
         ("read-line", []) => read_line(),
         ("lines", [count]) => lines(count.parse().expect("a number")),
         ("peep", [first]) => peep(first.parse().expect("a number")),
+        ("spin", [millis]) => spin(millis.parse().expect("a number")),
         ("allocate", [mib]) => allocate(mib.parse().expect("a number")),
         ("report", []) => println!("{:#}", report()),
         _ => {
@@ -184,6 +186,15 @@ fn fork(count: usize) {
 fn spawn(words: &[&str]) {
     let child = Command::new("/proc/self/exe").args(words).process_group(0).spawn();
     child.expect("start a process");
+}
+
+/// Uses that much processor time.
+fn spin(millis: i64) {
+    let used = || {
+        let time = getrusage(UsageWho::RUSAGE_SELF).expect("the time used").user_time();
+        time.tv_sec() * 1000 + time.tv_usec() / 1000
+    };
+    while used() < millis {}
 }
 
 fn allocate(mib: usize) {

@@ -26,6 +26,8 @@ tests! {
     limits_are_set needs [Root],
     a_limit_above_the_runtimes_own_is_named needs [Root],
     oom_score_is_set_or_left_alone needs [Root],
+    oom_score_can_be_lowered needs [Root, SysResource],
+    a_hard_limit_can_be_raised needs [Root, SysResource],
     signals_have_their_defaults needs [Root]
         unlike runc "leaves ignored signals ignored",
     the_program_is_found_in_the_containers_path needs [Root],
@@ -316,6 +318,41 @@ fn oom_score_is_set_or_left_alone() {
     assert_eq!(report(&case)["oom_score_adj"], json!(own.trim()));
     case.set("/process/oomScoreAdj", json!(500));
     assert_eq!(report(&case)["oom_score_adj"], json!("500"));
+}
+
+fn oom_score_can_be_lowered() {
+    for user in [false, true] {
+        let mut case = reporting_in(user);
+        case.set("/process/oomScoreAdj", json!(-500));
+        assert_eq!(report(&case)["oom_score_adj"], json!("-500"));
+    }
+}
+
+/// In a user namespace the process itself could not.
+fn a_hard_limit_can_be_raised() {
+    let resource = nix::sys::resource::Resource::RLIMIT_SIGPENDING;
+    let (_, hard) = nix::sys::resource::getrlimit(resource).expect("our limit");
+    let limit = json!({"type": "RLIMIT_SIGPENDING", "soft": 5, "hard": hard + 1});
+    for user in [false, true] {
+        let mut case = reporting_in(user);
+        case.set("/process/rlimits", json!([limit]));
+        let report = report(&case);
+        let lines = report["limits"].as_array().expect("lines").iter().filter_map(Value::as_str);
+        let line = lines.clone().find(|line| line.starts_with("Max pending signals"));
+        let words: Vec<_> = line.expect("a line").split_whitespace().skip(3).collect();
+        assert_eq!(words[..2], ["5".to_string(), (hard + 1).to_string()]);
+    }
+}
+
+fn reporting_in(user_namespace: bool) -> Case {
+    let mut case = reporting();
+    if user_namespace {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+        case.namespace("user", Some(json!({"type": "user"})));
+        case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        crate::namespaces::give_to(&case, 100_000, 100_000);
+    }
+    case
 }
 
 fn signals_have_their_defaults() {

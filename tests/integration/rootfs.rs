@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::Case;
-use crate::mounts::{bind, line, mounts, with_mount};
+use crate::mounts::{bind, line, mounts, propagation, run_among_mounts, with_mount};
 use crate::tests;
 
 tests! {
@@ -82,23 +82,30 @@ fn the_root_directory_itself_stays_as_it_is() {
 }
 
 fn propagation_of_the_root() {
-    for (word, want) in [
-        ("", &[][..]),
-        ("private", &[]),
-        ("rprivate", &[]),
-        ("slave", &[]),
-        ("rslave", &[]),
-        ("shared", &["shared"]),
-        ("rshared", &["shared"]),
+    for (word, private, shared) in [
+        ("", "", ""),
+        ("private", "", ""),
+        ("rprivate", "", ""),
+        ("slave", "", "master"),
+        ("rslave", "", "master"),
+        ("shared", "shared", "shared"),
+        ("rshared", "shared", "shared"),
+        ("unbindable", "unbindable", "unbindable"),
     ] {
-        let mut case = Case::new(&["report"]);
-        case.set("/linux/rootfsPropagation", json!(word));
-        let line = line(&mounts(&case), "/");
-        let words = line.split(' ').skip(3).take_while(|word| *word != "-");
-        let tags: Vec<_> = words.map(|word| word.split(':').next().unwrap_or_default()).collect();
-        // On a host whose root is shared the container's may be its slave.
-        let tags: Vec<_> = tags.into_iter().filter(|tag| *tag != "master").collect();
-        assert_eq!(tags, want, "{word}: {line}");
+        // The root file system is a mount, or a directory in one.
+        for place in ["rootfs", "."] {
+            for (host, want) in [("private", private), ("shared", shared)] {
+                let mut case = Case::new(&["report"]);
+                case.set("/linux/rootfsPropagation", json!(word));
+                let place = case.dir.join(place);
+                let place = place.display();
+                let script = format!("mount --bind {place} {place}; mount --make-{host} {place}");
+                let report = run_among_mounts(&case, &script);
+                let report: Value = serde_json::from_str(&report).expect("a report");
+                let line = line(&report["mounts"], "/");
+                assert_eq!(propagation(&line), want, "{word:?}, {place} {host}: {line}");
+            }
+        }
     }
     let mut case = Case::new(&[]);
     case.set("/linux/rootfsPropagation", json!("foo"));

@@ -26,6 +26,8 @@ tests! {
         unlike runc "is dumpable again before it waits",
     the_inheritable_set_is_empty_unless_asked_for needs [Root],
     nothing_of_the_runtime_can_be_seen_by_who_shares_its_processes needs [Root],
+    no_path_of_the_image_is_resolved_by_the_ordinary_rules needs [Root, Strace]
+        unlike runc "resolves some",
 }
 
 /// CVE-2019-5736: whoever once held the executable can try to write to it when nobody executes
@@ -73,9 +75,14 @@ fn the_runtimes_program_cannot_be_written_by_a_program_that_is_itself() {
 }
 
 /// CVE-2024-21626 and CVE-2016-9962: no directory, no descriptor of the host.
+/// Not even what the caller forgot to close: containerd's shim leaks two sockets.
 fn a_waiting_init_has_nothing_of_the_host_open() {
     let case = Case::new(&["wait"]);
-    case.create().ok();
+    case.write_config();
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", "exec 3</ 9</etc/passwd 200</etc; exec \"$@\"", "bash"]).arg(&case.runtime);
+    shell.arg("--root").arg(case.state_root()).args(["create", &case.id]).current_dir(&case.dir);
+    crate::harness::Output::of(&mut shell).ok();
     let pid = case.pid();
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).expect("read") {
         let path = entry.expect("read").path();
@@ -169,16 +176,34 @@ fn dot_dot_does_not_lead_out() {
 
 /// Another process of the container's user must not look into init while it is not yet the
 /// program: its `/proc` files belong to root of the host then.
+/// Two containers with the same rights share a PID namespace; the one looks at the other's init
+/// (CVE-2016-9962), in which a change of ids has not hidden it already.
 fn the_waiting_init_is_hidden_from_others() {
-    let mut case = Case::new(&["wait"]);
-    case.set("/process/user", json!({"uid": 1000, "gid": 1000}));
-    case.create().ok();
-    let owner = |name: &str| {
-        let meta = fs::symlink_metadata(format!("/proc/{}/{name}", case.pid())).expect("stat");
-        meta.uid()
-    };
-    assert_eq!([owner("environ"), owner("mem"), owner("fd")], [0; 3]);
-    case.start().ok();
+    let first = Case::new(&["wait"]);
+    first.run_with(&["--detach"]).ok();
+    let shared = json!({"type": "pid", "path": format!("/proc/{}/ns/pid", first.pid())});
+    let mut waiting = Case::new(&["wait"]);
+    waiting.namespace("pid", Some(shared.clone()));
+    waiting.create().ok();
+    let status = fs::read_to_string(format!("/proc/{}/status", waiting.pid())).expect("read");
+    let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:")).expect("pids");
+    let inside = inside.split_whitespace().last().expect("a pid");
+    let path = |name: &str| format!("/proc/{inside}/{name}");
+    let mut looking = Case::new(&[
+        "read-link",
+        &path("fd/0"),
+        "--",
+        "cat",
+        &path("environ"),
+        "--",
+        "read-link",
+        &path("exe"),
+        "--",
+        "list",
+        "/proc/1/fd",
+    ]);
+    looking.namespace("pid", Some(shared));
+    assert_eq!(looking.run().ok(), "EACCES\nEACCES\nEACCES\n0 1 2\n");
 }
 
 /// CVE-2022-24769 and CVE-2022-29162.
@@ -207,4 +232,46 @@ fn nothing_of_the_runtime_can_be_seen_by_who_shares_its_processes() {
     let text = run.end().ok();
     let seen: Vec<_> = text.lines().filter(|line| line.starts_with("seen")).collect();
     assert_eq!(seen, [""; 0]);
+}
+
+/// Calls that make, open, mount or change something by a path.
+const BY_PATH: &str = "open,openat,mount,umount2,mkdir,mkdirat,mknod,mknodat,unlink,unlinkat,\
+    symlink,symlinkat,chown,fchownat,chmod,fchmodat,rename,renameat,move_mount,open_tree";
+
+/// With a path below the root that counts from the working directory, a link in the image would
+/// lead out. After the change of root even `/` is the image.
+fn no_path_of_the_image_is_resolved_by_the_ordinary_rules() {
+    let mut case = Case::new(&[]);
+    let source = case.dir.join("source");
+    fs::create_dir(&source).expect("make a directory");
+    for mount in [
+        json!({"destination": "/a/b", "source": source, "options": ["rbind", "ro"]}),
+        json!({"destination": "/tmp", "type": "tmpfs", "source": "t", "options": ["tmpcopyup"]}),
+    ] {
+        case.set("/mounts/-", mount);
+    }
+    case.set("/linux/devices", json!([{"path": "/x/y", "type": "c", "major": 1, "minor": 5}]));
+    case.write_config();
+    let trace = case.dir.join("trace");
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-qq", "-e", &format!("trace={BY_PATH},pivot_root,execve"), "-o"]);
+    command.arg(&trace).arg(&case.runtime).arg("--root").arg(case.state_root());
+    command.args(["run", &case.id]).current_dir(&case.dir);
+    crate::harness::Output::of(&mut command).ok();
+    let text = fs::read_to_string(&trace).expect("read the trace");
+    let below = format!("{}/", case.rootfs().display());
+    let (mut wrong, mut inside) = (Vec::new(), false);
+    for line in text.lines() {
+        inside =
+            inside && !line.contains(" execve(\"/bin/probe\"") || line.contains(" pivot_root(");
+        // The first path that the call names; "." and "/" are the root itself.
+        let path = line.split('"').nth(1).unwrap_or_default();
+        let from_here = !line.contains("at(") || line.contains("AT_FDCWD");
+        let of_the_image = path.starts_with(&below) || (inside && !["", ".", "/"].contains(&path));
+        if from_here && of_the_image {
+            wrong.push(line);
+        }
+    }
+    assert!(text.contains(" pivot_root("), "{text}");
+    assert_eq!(wrong, Vec::<&str>::new());
 }

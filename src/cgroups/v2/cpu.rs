@@ -18,9 +18,15 @@ pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
     if quota.is_some() || period.is_some() {
+        // One file takes both, so the kernel does not tell which it refuses.
+        let json = match (quota, period) {
+            (Some(_), None) => "cpu.quota",
+            (None, _) => "cpu.period",
+            (Some(_), Some(_)) => "cpu",
+        };
         let quota = quota.filter(|quota| *quota > 0).map_or("max".to_string(), |q| q.to_string());
         let value = format!("{quota} {}", period.unwrap_or(PERIOD));
-        settings.push(Setting::new("cpu.quota", "cpu.max", value));
+        settings.push(Setting::new(json, "cpu.max", value));
     }
     Ok(settings)
 }

@@ -4,12 +4,12 @@
 //! not (0). The program compares the exceptions one after another and jumps to the end of each
 //! that does not match.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use std::os::fd::AsFd;
 
 use crate::cgroups::devices::{Devices, Exception, Kind};
 use crate::sys::bpf;
@@ -40,12 +40,23 @@ const EXIT: u8 = 0x95; // BPF_JMP | BPF_EXIT
 pub(in crate::cgroups) fn attach(devices: &Devices, directory: &Path) -> Result<()> {
     let program = bpf::load_device_program(&compile(devices), c"Apache-2.0")
         .context("load the device program")?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let flags = flags & !OFlag::O_PATH;
-    let cgroup = open(directory, flags, Mode::empty())
-        .with_context(|| format!("open {}", directory.display()))?;
-    bpf::attach_device_program(cgroup.as_fd(), program.as_fd())
+    bpf::attach_device_program(open_cgroup(directory)?.as_fd(), program.as_fd())
         .with_context(|| format!("attach the device program to {}", directory.display()))
+}
+
+/// Takes off what an earlier container has left: each program of a cgroup can deny an access
+/// (BXD-06).
+///
+/// # Errors
+/// When the kernel refuses it.
+pub(in crate::cgroups) fn detach_all(directory: &Path) -> Result<()> {
+    bpf::detach_device_programs(open_cgroup(directory)?.as_fd())
+        .with_context(|| format!("detach old device programs from {}", directory.display()))
+}
+
+fn open_cgroup(directory: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(directory, flags, Mode::empty()).with_context(|| format!("open {}", directory.display()))
 }
 
 /// One instruction: opcode, registers, jump distance, constant.
@@ -146,7 +157,7 @@ mod tests {
 
     fn program(rules: Value) -> Vec<u64> {
         let rules: Vec<_> = serde_json::from_value(rules).unwrap();
-        compile(&Devices::from_rules(&rules).unwrap())
+        compile(&Devices::from_rules(&rules, &[]).unwrap())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::process::{Background, Output, copy_program};
+use super::process::{Background, Output, copy_program, runtime};
 use super::terminal::{Receiver, Screen};
 use super::{host, wait_until_gone};
 
@@ -121,6 +121,14 @@ impl Case {
     /// Runs the runtime to its end.
     pub fn runtime(&self, args: &[&str]) -> Output {
         Output::of(&mut self.command(args))
+    }
+
+    /// The runtime with these arguments, in a sandbox that lacks system calls.
+    pub fn command_without(&self, calls: &[libc::c_long], args: &[&str]) -> Command {
+        let mut command = Command::new(example("without"));
+        command.args(calls.iter().map(ToString::to_string)).arg("--").arg(&self.runtime);
+        command.arg("--root").arg(self.state_root()).args(args).current_dir(&self.dir);
+        command
     }
 
     /// `run`, to the end of the container.
@@ -325,16 +333,11 @@ impl Drop for Case {
     }
 }
 
-/// The runtime under test: `RUNTIME`, or ours as the Makefile has built it, or as cargo did.
-pub fn runtime() -> PathBuf {
-    let chosen = std::env::var_os("RUNTIME").or_else(|| std::env::var_os("ORLOP"));
-    chosen.map_or_else(|| env!("CARGO_BIN_EXE_orlop").into(), PathBuf::from)
-}
-
-fn probe() -> PathBuf {
+/// A program that was built beside the tests.
+fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     let build = test.parent().and_then(Path::parent).expect("the build directory");
-    build.join("examples/probe")
+    build.join("examples").join(name)
 }
 
 fn make_rootfs(path: &Path) {
@@ -342,7 +345,12 @@ fn make_rootfs(path: &Path) {
         fs::create_dir_all(path.join(directory)).expect("make a directory");
     }
     fs::set_permissions(path.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("chmod");
-    copy_program(&probe(), &path.join("bin/probe"));
+    // One copy for all root file systems of a test: it is large.
+    let copy = path.with_extension("probe");
+    if !copy.exists() {
+        copy_program(&example("probe"), &copy);
+    }
+    fs::hard_link(&copy, path.join("bin/probe")).expect("link the probe");
     symlink("probe", path.join("bin/also-probe")).expect("make a link");
     let passwd = "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n";
     fs::write(path.join("etc/passwd"), passwd).expect("write passwd");

@@ -16,20 +16,41 @@ pub enum Needs {
     Numa,
     /// More than one processor.
     TwoProcessors,
+    /// `CAP_SYS_RESOURCE`, one of those privileges.
+    SysResource,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
+    /// Docker with all that it needs, and the right to make namespaces for it.
+    #[allow(dead_code, reason = "only the engine tests need it")]
+    Docker,
 }
+
+/// Programs that Docker's daemon executes, and those of its tests.
+const DOCKER: [&str; 7] = [
+    "docker",
+    "dockerd",
+    "docker-init",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "iptables",
+    "busybox",
+];
 
 impl Needs {
     /// Why the machine does not have it, if it does not.
     pub fn missing(&self) -> Option<String> {
         let why = match self {
-            Self::Root if !nix::unistd::geteuid().is_root() => "needs root",
+            Self::Root | Self::Docker if !nix::unistd::geteuid().is_root() => "needs root",
             Self::CgroupV1 if is_v2() => "needs cgroup v1",
             Self::CgroupV2 if !is_v2() => "needs cgroup v2",
             Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
             Self::TwoProcessors if processors() < 2 => "needs two processors",
+            Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
             Self::Strace if !has_program("strace") => "needs strace",
+            Self::Docker => {
+                let missing = DOCKER.iter().find(|name| !has_program(name));
+                return missing.map(|name| format!("needs {name}"));
+            }
             _ => return None,
         };
         Some(why.to_string())
@@ -50,9 +71,20 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Without it limits cannot be raised, nor the OOM score lowered.
+pub fn has_sys_resource() -> bool {
+    let capability = caps::Capability::CAP_SYS_RESOURCE;
+    caps::has_cap(None, caps::CapSet::Permitted, capability).unwrap_or(true)
+}
+
 fn has_program(name: &str) -> bool {
+    program(name).is_some()
+}
+
+/// The path of a program of this machine.
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(name).exists())
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.exists())
 }
 
 /// The directories of all hierarchies.

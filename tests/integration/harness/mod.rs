@@ -6,11 +6,12 @@ pub mod host;
 mod process;
 pub mod reference;
 pub mod schema;
+pub mod sentinel;
 pub mod suite;
 pub mod terminal;
 
-pub use case::{Case, runtime};
-pub use process::{Background, Output, copy_program, spawn, wait_until_gone};
+pub use case::Case;
+pub use process::{Background, Output, copy_program, runtime, spawn, wait_until_gone};
 
 /// How long anything may take before it is taken for a hang.
 pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
@@ -16,6 +16,12 @@ use super::DEADLINE;
 /// started has copies of all descriptors until it executes its own program. So nobody starts one
 /// while a program is being written.
 static PROGRAMS: RwLock<()> = RwLock::new(());
+
+/// The runtime under test: `RUNTIME`, or ours as the Makefile has built it, or as cargo did.
+pub fn runtime() -> PathBuf {
+    let chosen = std::env::var_os("RUNTIME").or_else(|| std::env::var_os("ORLOP"));
+    chosen.map_or_else(|| env!("CARGO_BIN_EXE_orlop").into(), PathBuf::from)
+}
 
 /// Starts a command.
 pub fn spawn(command: &mut Command) -> Child {

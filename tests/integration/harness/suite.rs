@@ -94,7 +94,8 @@ fn check_counts(ran: usize, skipped: &BTreeMap<String, String>) -> bool {
         return true;
     }
     let machine = super::host::kind();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/counts.txt");
+    let path =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/", env!("CARGO_CRATE_NAME"), "/counts.txt");
     let kept = fs::read_to_string(path).expect("read counts.txt");
     let lines: Vec<Vec<&str>> =
         kept.lines().map(|line| line.split_whitespace().collect()).collect();

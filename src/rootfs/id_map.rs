@@ -1,0 +1,103 @@
+//! Id-mapped mounts: files show other owners in them than on disk (mount_setattr(2)).
+//!
+//! The kernel takes the mapping from a user namespace, and lets only those map a mount who may
+//! administer its file system. For a file system of the host that is the runtime, and not an init
+//! in a user namespace. So the runtime opens such sources, before init is born.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, ensure};
+use oci_spec::runtime::LinuxIdMapping;
+
+use super::Rootfs;
+use super::mount::{Kind, Mount};
+use crate::sys::mount;
+
+/// What one mount says about ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdMap {
+    /// Its own mappings of users and groups; without them those of the container count (IDM-06).
+    pub own: Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
+    /// For the mounts below as well.
+    recursive: bool,
+}
+
+/// What the runtime prepared for one mount.
+#[derive(Debug)]
+pub enum Mapped {
+    /// The mapped copy of the source of a bind mount.
+    Source(OwnedFd),
+    /// The namespace with the mapping for a new file system.
+    Namespace(OwnedFd),
+}
+
+impl IdMap {
+    /// What a mount says, if it says anything.
+    ///
+    /// # Errors
+    /// For a mount that cannot be mapped, or that does not say how.
+    pub(super) fn from_spec(
+        mount: &oci_spec::runtime::Mount,
+        kind: &Kind,
+        word: Option<bool>,
+        user_namespace: bool,
+    ) -> Result<Option<Self>> {
+        // Both or none of them are there: the check of the document has seen to that.
+        let own = mount.uid_mappings().clone().zip(mount.gid_mappings().clone());
+        let own = own.filter(|(uids, gids)| !uids.is_empty() && !gids.is_empty());
+        if own.is_none() && word.is_none() {
+            return Ok(None);
+        }
+        ensure!(
+            own.is_some() || user_namespace,
+            "options: \"idmap\" needs uidMappings and gidMappings, or a user namespace"
+        );
+        match kind {
+            Kind::Bind { .. } => {}
+            Kind::Fs { .. } => ensure!(
+                !user_namespace,
+                "options: in a user namespace only bind mounts can be id-mapped"
+            ),
+            Kind::Cgroup | Kind::Remount => {
+                anyhow::bail!("options: only bind mounts and new file systems can be id-mapped")
+            }
+        }
+        Ok(Some(Self { own, recursive: word == Some(true) }))
+    }
+
+    /// Maps `mount`, which is attached nowhere yet.
+    ///
+    /// # Errors
+    /// EINVAL for a file system that cannot be mapped, else those of mount_setattr(2).
+    pub(super) fn apply(&self, mount: &OwnedFd, namespace: &OwnedFd) -> Result<()> {
+        mount::map_ids(mount.as_fd(), namespace.as_fd(), self.recursive)
+            .context("map its ids (the file system may not support that)")
+    }
+}
+
+impl Rootfs {
+    /// The mounts whose ids are mapped, by their place in the document.
+    pub fn id_maps(&self) -> impl Iterator<Item = (usize, &IdMap)> {
+        self.mounts.iter().filter_map(|mount| Some((mount.index, mount.id_map.as_ref()?)))
+    }
+
+    /// Prepares the mount at `index` with the mapping of `namespace`. For the runtime.
+    ///
+    /// # Errors
+    /// Those of opening and mapping the source of a bind mount, with the JSON path.
+    pub fn map_ids(&self, index: usize, namespace: OwnedFd) -> Result<Mapped> {
+        let mount = self.mounts.get(index).context("there is no such mount")?;
+        mount.context(mount.map_ids(namespace))
+    }
+}
+
+impl Mount {
+    fn map_ids(&self, namespace: OwnedFd) -> Result<Mapped> {
+        let (Kind::Bind { source, recursive }, Some(map)) = (&self.kind, &self.id_map) else {
+            return Ok(Mapped::Namespace(namespace));
+        };
+        let mount = self.open_source(source, *recursive)?;
+        map.apply(&mount, &namespace)?;
+        Ok(Mapped::Source(mount))
+    }
+}

@@ -1,0 +1,18 @@
+//! What these tests share with the integration tests.
+
+#![allow(dead_code, reason = "the integration tests use the rest")]
+
+#[path = "../integration/harness/host.rs"]
+pub mod host;
+#[path = "../integration/harness/process.rs"]
+mod process;
+#[path = "../integration/harness/reference.rs"]
+pub mod reference;
+#[path = "../integration/harness/suite.rs"]
+pub mod suite;
+
+pub use process::{Background, Output, runtime, wait_until_gone};
+
+/// How long anything may take before it is taken for a hang: fifty containers at once take their
+/// time on a small machine.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(120);

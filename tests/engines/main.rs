@@ -1,0 +1,61 @@
+//! Engine tests: a real Docker daemon whose containers are made by the real binary.
+//!
+//! Daemon, containers and tests live in namespaces of their own (`sandbox.rs`), so that bridges,
+//! rules of iptables, mounts and processes end with them. Where a runc to compare with is there,
+//! the same command runs under both and has to look the same.
+//!
+//! `RUNTIME=/usr/sbin/runc` runs the same cases against another runtime. Counts are kept as for
+//! the integration tests.
+
+#![allow(unreachable_pub, clippy::print_stdout, reason = "a test is nobody's library")]
+
+mod daemon;
+mod docker;
+mod harness;
+mod sandbox;
+
+mod commands;
+mod confinement;
+mod errors;
+mod files;
+mod lifecycle;
+mod limits;
+mod networks;
+mod process;
+
+use std::process::ExitCode;
+
+use harness::host::Needs;
+use harness::suite::{self, Suite};
+
+fn main() -> ExitCode {
+    let lists = libtest_mimic::Arguments::from_args().list;
+    if lists || Needs::Docker.missing().is_some() {
+        return run();
+    }
+    if !sandbox::is_inside() {
+        return sandbox::run_inside();
+    }
+    sandbox::enter();
+    let daemon = daemon::Daemon::start();
+    let tested = run();
+    let left = daemon.leftovers();
+    for line in &left {
+        println!("left behind: {line}");
+    }
+    if left.is_empty() { tested } else { ExitCode::FAILURE }
+}
+
+fn run() -> ExitCode {
+    let suites = [
+        Suite { name: "commands", tests: commands::TESTS },
+        Suite { name: "confinement", tests: confinement::TESTS },
+        Suite { name: "errors", tests: errors::TESTS },
+        Suite { name: "files", tests: files::TESTS },
+        Suite { name: "lifecycle", tests: lifecycle::TESTS },
+        Suite { name: "limits", tests: limits::TESTS },
+        Suite { name: "networks", tests: networks::TESTS },
+        Suite { name: "process", tests: process::TESTS },
+    ];
+    suite::run(&suites)
+}

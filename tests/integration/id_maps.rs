@@ -1,0 +1,166 @@
+//! Id-mapped mounts: who owns files, seen from both sides.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::harness::Case;
+use crate::namespaces::give_to;
+use crate::tests;
+
+tests! {
+    a_bind_mount_shows_mapped_owners needs [Root],
+    a_mapping_with_gaps_shows_nobody_in_them needs [Root],
+    a_new_file_system_is_mapped needs [Root] unlike runc "maps bind mounts only",
+    a_mount_has_the_mapping_of_the_containers_user_namespace needs [Root],
+    a_mount_has_its_own_mapping_in_a_user_namespace needs [Root],
+    only_ridmap_reaches_what_is_below needs [Root],
+    mappings_that_are_wrong_are_refused needs [Root] unlike runc "has other words",
+    a_file_system_that_cannot_be_mapped_is_an_error needs [Root] unlike runc "has other words",
+}
+
+fn map(container: u32, host: u32, size: u32) -> Value {
+    json!({"containerID": container, "hostID": host, "size": size})
+}
+
+/// Files of the users 0 and 5 and of groups above them.
+fn source(case: &Case) -> PathBuf {
+    let source = case.dir.join("source");
+    fs::create_dir(&source).expect("make a directory");
+    for (name, owner) in [("zero", 0), ("five", 5)] {
+        fs::write(source.join(name), "").expect("write a file");
+        chown(source.join(name), Some(owner), Some(owner + 1)).expect("chown");
+    }
+    source
+}
+
+fn bind(case: &mut Case, options: &[&str], maps: Option<Value>) -> PathBuf {
+    let source = source(case);
+    let options: Vec<_> = ["rbind"].iter().chain(options).copied().collect();
+    let mut mount = json!({"destination": "/data", "source": source, "options": options});
+    if let Some(maps) = maps {
+        mount["uidMappings"] = maps.clone();
+        mount["gidMappings"] = maps;
+    }
+    case.set("/mounts/-", mount);
+    source
+}
+
+fn a_bind_mount_shows_mapped_owners() {
+    for options in [&["idmap"][..], &["ridmap"], &[]] {
+        let mut case = Case::new(&["stat", "/data/zero", "/data/five"]);
+        let source = bind(&mut case, options, Some(json!([map(0, 100_000, 10)])));
+        let text = case.run().ok();
+        assert_eq!(
+            text,
+            "/data/zero file 0 0644 100000:100001\n/data/five file 0 0644 100005:100006\n"
+        );
+        // On disk nothing has changed.
+        assert_eq!(fs::metadata(source.join("five")).expect("stat").uid(), 5);
+    }
+}
+
+fn a_mapping_with_gaps_shows_nobody_in_them() {
+    let mut case = Case::new(&["stat", "/data/zero", "/data/five"]);
+    bind(&mut case, &["idmap"], Some(json!([map(0, 7, 1), map(6, 50, 3)])));
+    let text = case.run().ok();
+    assert_eq!(text, "/data/zero file 0 0644 7:65534\n/data/five file 0 0644 65534:50\n");
+}
+
+fn a_new_file_system_is_mapped() {
+    let mut case = Case::new(&["write", "/data/new", "", "--", "stat", "/data/new", "/data"]);
+    let maps = json!([map(0, 0, 1), map(1, 1, 10)]);
+    let mount = json!({"destination": "/data", "type": "tmpfs", "source": "t",
+        "options": ["idmap", "mode=777", "uid=5"], "uidMappings": [map(5, 77, 1), map(0, 0, 1)],
+        "gidMappings": maps});
+    case.set("/mounts/-", mount);
+    let text = case.run().ok();
+    assert!(text.starts_with("ok\n/data/new file 0 0644 0:0\n/data dir 0777 77:0"), "{text}");
+}
+
+/// In the container 0 is 100000 of the host.
+fn with_user_namespace(words: &[&str]) -> Case {
+    let mut case = Case::new(words);
+    case.namespace("user", Some(json!({"type": "user"})));
+    let maps = json!([map(0, 100_000, 65_536)]);
+    case.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
+    case
+}
+
+fn a_mount_has_the_mapping_of_the_containers_user_namespace() {
+    let mut case =
+        with_user_namespace(&["write", "/data/new", "", "--", "stat", "/data/new", "/data/five"]);
+    let source = bind(&mut case, &["idmap"], None);
+    give_to(&case, 100_000, 100_000);
+    chown(&source, Some(0), Some(0)).expect("chown");
+    for name in ["zero", "five"] {
+        let owner = if name == "five" { 5 } else { 0 };
+        chown(source.join(name), Some(owner), Some(owner + 1)).expect("chown");
+    }
+    let text = case.run().ok();
+    assert_eq!(text, "ok\n/data/new file 0 0644 0:0\n/data/five file 0 0644 5:6\n");
+    assert_eq!(fs::metadata(source.join("new")).expect("stat").uid(), 0);
+}
+
+fn a_mount_has_its_own_mapping_in_a_user_namespace() {
+    let mut case = with_user_namespace(&["stat", "/data/zero", "/data/five"]);
+    bind(&mut case, &["idmap"], Some(json!([map(0, 100_030, 1), map(1, 100_001, 9)])));
+    give_to(&case, 100_000, 100_000);
+    for (name, owner) in [("zero", 0), ("five", 5)] {
+        let path = case.dir.join("source").join(name);
+        chown(path, Some(owner), Some(owner + 1)).expect("chown");
+    }
+    let text = case.run().ok();
+    assert_eq!(text, "/data/zero file 0 0644 30:1\n/data/five file 0 0644 5:6\n");
+}
+
+fn only_ridmap_reaches_what_is_below() {
+    for (option, below) in [("idmap", "0:0"), ("ridmap", "100000:100000")] {
+        let mut case = Case::new(&["stat", "/data/zero", "/data/below/file"]);
+        let source = bind(&mut case, &[option], Some(json!([map(0, 100_000, 10)])));
+        fs::create_dir(source.join("below")).expect("make a directory");
+        let script = "mount -t tmpfs sub source/below; : >source/below/file";
+        let text = crate::mounts::run_among_mounts(&case, script);
+        let want =
+            format!("/data/zero file 0 0644 100000:100001\n/data/below/file file 0 0644 {below}\n");
+        assert_eq!(text, want, "{option}");
+    }
+}
+
+fn mappings_that_are_wrong_are_refused() {
+    let data = |more: Value| {
+        let mut mount = json!({"destination": "/data", "source": "/", "options": ["rbind"]});
+        mount.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
+        mount
+    };
+    let maps = json!([map(0, 0, 1)]);
+    for (mount, error) in [
+        (data(json!({"uidMappings": maps})), "uidMappings and gidMappings need each other"),
+        (data(json!({"options": ["rbind", "idmap"]})), "needs uidMappings and gidMappings"),
+        (
+            data(json!({"uidMappings": maps, "gidMappings": [map(0, 0, 0)]})),
+            "gidMappings[0].size: 0 ids",
+        ),
+        (
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                "uidMappings": maps, "gidMappings": maps}),
+            "only bind mounts and new file systems can be id-mapped",
+        ),
+    ] {
+        let mut case = Case::new(&[]);
+        case.set("/mounts/-", mount);
+        case.run().fails(1, error);
+    }
+}
+
+fn a_file_system_that_cannot_be_mapped_is_an_error() {
+    let mut case = Case::new(&[]);
+    case.set(
+        "/mounts/-",
+        json!({"destination": "/data", "source": "/proc", "options": ["rbind"],
+        "uidMappings": [map(0, 1, 1)], "gidMappings": [map(0, 1, 1)]}),
+    );
+    case.run().fails(1, "bind /proc at /data: map its ids");
+}

@@ -1,0 +1,112 @@
+//! The last look before a program starts: whatever step is left out, it is found.
+//!
+//! The build with debug assertions leaves out the step that `ORLOP_SKIP` names.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Case, Output};
+use crate::tests;
+
+tests! {
+    a_mount_that_was_left_out_is_found needs [Root] unlike runc "leaves nothing out",
+    an_attribute_that_was_left_out_is_found needs [Root] unlike runc "leaves nothing out",
+    a_path_that_was_not_closed_is_found needs [Root] unlike runc "leaves nothing out",
+    a_root_that_was_not_changed_is_found needs [Root] unlike runc "leaves nothing out",
+    the_last_look_works_without_newer_calls needs [Root] unlike runc "has none",
+}
+
+fn case() -> Case {
+    let mut case = Case::new(&["echo", "started"]);
+    case.runtime = env!("CARGO_BIN_EXE_orlop").into();
+    let source = case.dir.join("source");
+    fs::create_dir(&source).expect("make a directory");
+    case.set(
+        "/mounts/-",
+        json!({"destination": "/bound", "source": source, "options": ["rbind", "ro", "nosuid"]}),
+    );
+    case.set(
+        "/mounts/-",
+        json!({"destination": "/late", "type": "tmpfs", "source": "t", "options": ["ro"]}),
+    );
+    case.set("/root/readonly", json!(true));
+    case
+}
+
+fn run_without(case: &Case, step: &str) -> Output {
+    case.write_config();
+    Output::of(case.command(&["run", &case.id]).env("ORLOP_SKIP", step))
+}
+
+#[track_caller]
+fn is_found(case: &Case, step: &str, error: &str) {
+    run_without(case, step).fails(1, error);
+    assert_eq!(case.leftovers(), Vec::<String>::new(), "{step}");
+}
+
+fn list(case: &Case, pointer: &str) -> Vec<Value> {
+    case.config.pointer(pointer).and_then(Value::as_array).expect("a list").clone()
+}
+
+fn a_mount_that_was_left_out_is_found() {
+    let case = case();
+    assert_eq!(run_without(&case, "nothing").ok(), "started\n");
+    for (index, mount) in list(&case, "/mounts").iter().enumerate() {
+        let error = match mount["destination"].as_str().expect("a destination") {
+            // What is to be done in these comes too early for the last look.
+            "/proc" => "",
+            _ => "it is not attached",
+        };
+        is_found(&case, &format!("mounts[{index}] attach"), error);
+    }
+}
+
+fn an_attribute_that_was_left_out_is_found() {
+    let case = case();
+    for (index, mount) in list(&case, "/mounts").iter().enumerate() {
+        let destination = mount["destination"].as_str().expect("a destination");
+        if ["/bound", "/late"].contains(&destination) {
+            is_found(&case, &format!("mounts[{index}] attributes"), "is not in force");
+        }
+    }
+    is_found(&case, "root.readonly", "root.readonly: / is writable");
+}
+
+fn a_path_that_was_not_closed_is_found() {
+    let case = case();
+    for (pointer, name, error) in [
+        ("/linux/maskedPaths", "linux.maskedPaths", "is not hidden"),
+        ("/linux/readonlyPaths", "linux.readonlyPaths", "is writable"),
+    ] {
+        let mut found = 0;
+        for (index, path) in list(&case, pointer).iter().enumerate() {
+            let path = path.as_str().expect("a path");
+            if fs::exists(path).expect("look for it") {
+                is_found(&case, &format!("{name}[{index}]"), &format!("{name}: {path} {error}"));
+                found += 1;
+            }
+        }
+        assert!(found > 1, "the host has too few of {name}");
+    }
+}
+
+fn a_root_that_was_not_changed_is_found() {
+    is_found(&case(), "change of root", "root.path: / is not the container's root file system");
+}
+
+fn the_last_look_works_without_newer_calls() {
+    let case = case();
+    case.write_config();
+    for (step, works) in [("nothing", true), ("mounts[2] attach", false)] {
+        let mut command = case.command_without(&[LISTMOUNT], &["run", &case.id]);
+        let output = Output::of(command.env("ORLOP_SKIP", step));
+        match works {
+            true => assert_eq!(output.ok(), "started\n"),
+            false => drop(output.fails(1, "it is not attached")),
+        }
+    }
+}
+
+/// listmount(2), the same on every architecture.
+const LISTMOUNT: libc::c_long = 458;

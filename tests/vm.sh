@@ -9,7 +9,7 @@ shift 3
 programs="$test $build/release/orlop $build/debug/orlop"
 programs="$programs $build/debug/examples/probe $build/debug/examples/without"
 [ ! -e target/reference/runc ] || programs="$programs target/reference/runc"
-exec "$vm" run -t 1800 -e CHECK_COUNTS=1 -e ORLOP="$PWD/$build/release/orlop" \
+exec "$vm" run -t 1800 -e CHECK_COUNTS=1 -e SLOW=1 -e ORLOP="$PWD/$build/release/orlop" \
   ${RUNTIME:+-e RUNTIME="$RUNTIME"} -- sh -euc '
     mkdir /var/orlop
     cp --parents --target-directory /var/orlop $0

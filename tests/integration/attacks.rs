@@ -143,8 +143,10 @@ fn attack(mut case: Case, paths: &[&str], prepare: impl Fn(&Case)) {
     let honest = look(&case).expect("it runs without an attack");
     let mut wrong = Vec::new();
     let mut started = 0;
-    for path in paths {
-        for thing in THINGS {
+    // A machine that says it is slow leaves two of three out, others for each path.
+    let step = if std::env::var_os("SLOW").is_some() { 3 } else { 1 };
+    for (index, path) in paths.iter().enumerate() {
+        for thing in THINGS.iter().skip(index % step).step_by(step) {
             case.make_rootfs_again();
             prepare(&case);
             put(thing, &case.rootfs().join(path.trim_start_matches('/')), &sentinel.path);

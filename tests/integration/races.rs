@@ -26,7 +26,11 @@ tests! {
 
 /// Starts of one test; there are four.
 fn starts() -> usize {
-    if std::env::var_os("TORTURE").is_some() { 5_000 } else { 250 }
+    match (std::env::var_os("TORTURE"), std::env::var_os("SLOW")) {
+        (Some(_), _) => 5_000,
+        (None, Some(_)) => 50,
+        (None, None) => 250,
+    }
 }
 
 /// Exchanges each of `paths` with a link to `target` until it is dropped.

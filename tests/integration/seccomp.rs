@@ -31,6 +31,8 @@ tests! {
     a_listener_gets_the_state_and_answers needs [Root],
     the_annotation_of_crun_names_the_listener needs [Root]
         unlike runc "does not know it",
+    exec_is_behind_the_filter_of_the_container needs [Root],
+    a_listener_of_exec_gets_the_state_of_the_container needs [Root],
     a_listener_that_is_not_there_is_an_error needs [Root],
     a_profile_without_notifications_needs_no_listener needs [Root],
     an_unknown_name_is_an_error_if_asked_for needs [Root]
@@ -326,6 +328,44 @@ fn a_listener_gets_the_state_and_answers() {
         assert_eq!(state["state"]["id"], json!(case.id));
         assert_eq!(state["state"]["pid"], state["pid"]);
     }
+}
+
+fn exec_is_behind_the_filter_of_the_container() {
+    for no_new_privileges in [false, true] {
+        let mut case = allowing(&["wait"], json!([errno(&["mkdir", "mkdirat"], 111)]));
+        case.set("/process/noNewPrivileges", json!(no_new_privileges));
+        case.run_detached();
+        for options in [&[][..], &["--user", "1000:1000"]] {
+            let words = ["make-dir", "/tmp/x", "--", "report"];
+            let text = case.exec_with(options, &words).ok();
+            let (answer, report) = text.split_once('\n').expect("two answers");
+            assert_eq!(answer, "ECONNREFUSED", "{options:?}");
+            let report: Value = serde_json::from_str(report).expect("a report");
+            assert_eq!(report["status"]["Seccomp"], "2", "{options:?}");
+            assert_eq!(
+                report["status"]["NoNewPrivs"],
+                json!(u8::from(no_new_privileges).to_string())
+            );
+        }
+    }
+}
+
+fn a_listener_of_exec_gets_the_state_of_the_container() {
+    let mut case = Case::new(&["wait"]);
+    notifying(&mut case);
+    let path = case.dir.join("agent");
+    case.set("/linux/seccomp/listenerPath", json!(path));
+    let socket = UnixListener::bind(&path).expect("bind");
+    let first = thread::spawn(move || receive(&mut socket.accept().expect("accept").0));
+    case.run_detached();
+    let (_, _listener) = first.join().expect("the agent");
+    fs::remove_file(&path).expect("remove the socket");
+    let agent = agent(&path, 111);
+    assert_eq!(lines(case.exec(&["make-dir", "/tmp/x"])), ["ECONNREFUSED"]);
+    let (state, _) = agent.join().expect("the agent");
+    assert_eq!(state["state"]["status"], "running");
+    assert_eq!(state["state"]["pid"], json!(case.pid()));
+    assert_ne!(state["state"]["pid"], state["pid"]);
 }
 
 fn the_annotation_of_crun_names_the_listener() {

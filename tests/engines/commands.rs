@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use crate::docker::{Container, compared, compared_sh};
-use crate::harness::Output;
+use crate::docker::{Container, compared, compared_sh, docker};
 use crate::tests;
 
 tests! {
@@ -15,7 +14,8 @@ tests! {
     the_client_passes_signals_on needs [Docker],
     entrypoint_and_arguments needs [Docker],
     long_output_arrives_whole needs [Docker],
-    a_terminal_is_refused_clearly needs [Docker] unlike runc "has terminals",
+    a_terminal_is_the_programs needs [Docker],
+    exec_runs_beside_the_program needs [Docker],
 }
 
 fn streams_stay_apart() {
@@ -75,9 +75,23 @@ fn long_output_arrives_whole() {
     assert_eq!(seen.ok().len(), 1 << 20);
 }
 
-fn a_terminal_is_refused_clearly() {
+fn a_terminal_is_the_programs() {
+    let seen = compared(&["--tty"], &["sh", "-c", "tty; test -t 0 && test -t 1 && echo yes"]);
+    assert_eq!(seen.ok().replace('\r', ""), "/dev/pts/0\nyes\n");
+}
+
+fn exec_runs_beside_the_program() {
     let container = Container::new();
-    let seen: Output = container.run(&["--tty"], &["true"]);
-    seen.fails(125, "orlop create failed: --console-socket: not supported by this version");
-    assert_eq!(container.inspect(".State.Status"), "created");
+    container.start(&["--user", "1000"], "echo up; exec sleep 1000");
+    let exec = |options: &[&str], script: &str| {
+        docker(&[&["exec"], options, &[&container.name, "sh", "-c", script]].concat())
+    };
+    assert_eq!(exec(&[], "id -u; echo $$ >/dev/null; exit 7").code, 7);
+    assert_eq!(exec(&["--user", "0", "--env", "A=b"], "id -u; echo $A").ok(), "0\nb\n");
+    assert_eq!(exec(&["--workdir", "/tmp"], "pwd").ok(), "/tmp\n");
+    assert_eq!(exec(&["--tty"], "tty").ok().replace('\r', ""), "/dev/pts/0\n");
+    let filter = exec(&[], "grep Seccomp: /proc/self/status | tr -d '\t'");
+    assert_eq!(filter.ok(), "Seccomp:2\n");
+    let missing = docker(&["exec", &container.name, "/no/such"]);
+    assert_eq!(missing.code, 126 + i32::from(missing.code == 127), "{missing:?}");
 }

@@ -65,7 +65,6 @@ impl Container {
 
     fn making(&self, verb: &str, options: &[&str], program: &[&str]) -> Command {
         let mut command = command(&[verb, "--name", &self.name, "--runtime", self.runtime]);
-        command.args(["--security-opt", "seccomp=unconfined"]);
         command.args(options).arg(IMAGE).args(program);
         command
     }

@@ -14,6 +14,7 @@ use crate::process::terminal::send;
 use crate::procfs::Procfs;
 use crate::seccomp::Filter;
 use crate::spec::state::State;
+use crate::sys::clone::Cloned;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 use crate::sys::seccomp::descriptor_of;
 
@@ -113,14 +114,30 @@ fn wait(pidfd: &OwnedFd, flags: WaitPidFlag) -> Result<WaitStatus> {
     }
 }
 
+/// The clone that was to place a process into a cgroup could not: the process then has to be made
+/// without that, and moves itself. `placed` says that the clone had a cgroup to place it in.
+///
+/// # Errors
+/// Those of reading procfs, and of waitid(2).
+pub(super) fn cannot_place(
+    cloned: &nix::Result<Cloned>,
+    placed: bool,
+    procfs: &Procfs,
+) -> Result<bool> {
+    match cloned {
+        _ if !placed => Ok(false),
+        // No such call or flag: a kernel before 5.7, a sandbox.
+        Err(errno) => Ok(matches!(errno, Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL)),
+        Ok(Cloned::Parent { pid, pidfd }) => killed_at_birth(procfs, *pid, pidfd),
+        Ok(Cloned::Child) => Ok(false),
+    }
+}
+
 /// Since Linux 6.14 (and 6.12.14) a fork fails that `cgroup.kill` has overtaken, which the kernel
 /// finds out by counting the kills of a cgroup. For a clone into another cgroup it compares the
 /// counts of the two, and kills the child of a runtime whose cgroup, or the container's, was ever
 /// killed and the other was not. Its signal is there before clone3(2) returns.
-///
-/// # Errors
-/// Those of reading procfs, and of waitid(2).
-pub(super) fn killed_at_birth(procfs: &Procfs, pid: Pid, pidfd: &OwnedFd) -> Result<bool> {
+fn killed_at_birth(procfs: &Procfs, pid: Pid, pidfd: &OwnedFd) -> Result<bool> {
     if !procfs.stat(pid)?.is_some_and(|stat| stat.killed || stat.ended()) {
         return Ok(false);
     }

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::{Pid, geteuid};
 
-use super::child::{Child, killed_at_birth};
+use super::child::{Child, cannot_place};
 use super::state::{self, Facts, save_config};
 use super::{Container, Directory, Store, delete, pid_file};
 use crate::cgroups::Made;
@@ -191,15 +191,7 @@ impl Attempt<'_> {
         };
         setup.placed_by_clone = self.plan.cgroups.is_v2();
         let mut cloned = clone3(flags(setup.placed_by_clone), setup.cgroups.unified());
-        let lacks = match &cloned {
-            // No such call or flag (a kernel before 5.7, a sandbox): init then moves itself.
-            Err(errno) => matches!(errno, Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL),
-            Ok(Cloned::Parent { pid, pidfd }) if setup.cgroups.unified().is_some() => {
-                killed_at_birth(&setup.procfs, *pid, pidfd)?
-            }
-            Ok(_) => false,
-        };
-        if lacks && setup.cgroups.unified().is_some() {
+        if cannot_place(&cloned, setup.cgroups.unified().is_some(), &setup.procfs)? {
             setup.cgroups = setup.cgroups.without_clone()?;
             setup.placed_by_clone = false;
             cloned = clone3(flags(false), None);

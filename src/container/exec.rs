@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::Pid;
 
-use super::child::{Child, killed_at_birth};
+use super::child::{Child, cannot_place};
 use super::foreground::Signals;
 use super::state::Facts;
 use super::{Container, pid_file, texts};
@@ -103,15 +103,7 @@ impl Container {
             setup.cgroups = other;
             cloned = clone3(0, setup.cgroups.unified());
         }
-        let lacks = match &cloned {
-            // No such call or flag (a kernel before 5.7, a sandbox): the process then moves itself.
-            Err(errno) => matches!(errno, Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL),
-            Ok(Cloned::Parent { pid, pidfd }) if setup.cgroups.unified().is_some() => {
-                killed_at_birth(&setup.procfs, *pid, pidfd)?
-            }
-            Ok(_) => false,
-        };
-        if lacks && setup.cgroups.unified().is_some() {
+        if cannot_place(&cloned, setup.cgroups.unified().is_some(), &setup.procfs)? {
             let cgroups: Entry = std::mem::take(&mut setup.cgroups);
             setup.cgroups = cgroups.without_clone()?;
             cloned = clone3(0, None);

@@ -1,6 +1,5 @@
 //! A socket on which each side can say only what is its to say.
 
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -40,8 +39,6 @@ impl<S: Serialize> Encoded<S> {
 pub struct Channel<S, R> {
     socket: OwnedFd,
     peer: &'static str,
-    /// Made before a resource limit can be in the way.
-    buffer: RefCell<Vec<u8>>,
     types: PhantomData<(S, R)>,
 }
 
@@ -58,21 +55,10 @@ pub fn pair<S, R>(
 ) -> Result<(Channel<S, R>, Channel<R, S>)> {
     let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .context("make the channel")?;
-    Ok((Channel::new(a, other), Channel::new(b, one)))
-}
-
-impl<S, R> Channel<S, R> {
-    fn new(socket: OwnedFd, peer: &'static str) -> Self {
-        Self { socket, peer, buffer: RefCell::new(vec![0; MAX_MESSAGE]), types: PhantomData }
-    }
-}
-
-impl<S, R> Channel<S, R> {
-    /// Closes this end, for init behind its filter: the memory of the buffer stays, since giving it
-    /// back could take a call that a seccomp profile forbids.
-    pub fn close(self) {
-        std::mem::forget(self.buffer);
-    }
+    Ok((
+        Channel { socket: a, peer: other, types: PhantomData },
+        Channel { socket: b, peer: one, types: PhantomData },
+    ))
 }
 
 impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
@@ -100,12 +86,13 @@ impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
         }
     }
 
-    /// Receives one message.
+    /// Receives a message without contents. No memory is allocated, which a resource limit or a
+    /// seccomp profile may forbid.
     ///
     /// # Errors
     /// When the other side is gone.
-    pub fn receive(&self) -> Result<R> {
-        match self.receive_or_end()? {
+    pub fn receive_short(&self) -> Result<R> {
+        match self.receive_into(&mut [0; SHORT_MESSAGE])? {
             Some(message) => Ok(message),
             None => bail!("the {} ended unexpectedly", self.peer),
         }
@@ -116,19 +103,7 @@ impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
     /// # Errors
     /// Those of read(2), or a message of another form.
     pub fn receive_or_end(&self) -> Result<Option<R>> {
-        self.receive_into(&mut self.buffer.borrow_mut())
-    }
-
-    /// As [`Channel::receive`], for a message without contents: no memory is allocated, which a
-    /// seccomp profile may forbid.
-    ///
-    /// # Errors
-    /// When the other side is gone.
-    pub fn receive_short(&self) -> Result<R> {
-        match self.receive_into(&mut [0; SHORT_MESSAGE])? {
-            Some(message) => Ok(message),
-            None => bail!("the {} ended unexpectedly", self.peer),
-        }
+        self.receive_into(&mut vec![0; MAX_MESSAGE])
     }
 
     fn receive_into(&self, bytes: &mut [u8]) -> Result<Option<R>> {
@@ -169,19 +144,20 @@ mod tests {
         let (runtime, init) = both();
         init.send(&FromInit::Hooks).unwrap();
         init.send(&FromInit::Failed(vec!["a".repeat(60_000), "b".into()])).unwrap();
-        assert_eq!(runtime.receive().unwrap(), FromInit::Hooks);
-        assert!(matches!(runtime.receive().unwrap(), FromInit::Failed(chain) if chain.len() == 2));
+        assert_eq!(runtime.receive_or_end().unwrap().unwrap(), FromInit::Hooks);
+        let failed = runtime.receive_or_end().unwrap().unwrap();
+        assert!(matches!(failed, FromInit::Failed(chain) if chain.len() == 2));
     }
 
     #[test]
     fn a_dead_peer_is_an_error_not_a_hang() {
         let (runtime, init) = both();
         drop(init);
-        let error = runtime.receive().unwrap_err().to_string();
+        let error = runtime.receive_short().unwrap_err().to_string();
         assert_eq!(error, "the container's init ended unexpectedly");
         let (runtime, init) = both();
         runtime.send(&FromRuntime::HooksDone).unwrap();
         drop(init);
-        assert!(runtime.receive().is_err());
+        assert!(runtime.receive_short().is_err());
     }
 }

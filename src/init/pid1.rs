@@ -35,7 +35,7 @@ pub(super) fn run(mut setup: Setup<'_>) -> i32 {
     drop((joined, cgroups, procfs));
     match built.and_then(|program| commit(plan, &channel, &gate).map(|()| program)) {
         Ok(program) => {
-            channel.close();
+            drop(channel);
             wait_and_start(plan, program, &gate)
         }
         Err(error) => report(&channel, &error),

@@ -104,19 +104,18 @@ fn read(file: File, path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// When they are damaged.
 pub fn again(bytes: &[u8]) -> Result<(Spec, Value)> {
-    let mut tree: Value = serde_json::from_slice(bytes).context("not JSON")?;
-    presence::drop_null(&mut tree);
-    presence::drop_foreign(&mut tree);
-    presence::tidy_processors(&mut tree);
-    presence::drop_unknown_capabilities(&mut tree);
+    let (tree, _) = self::tree(utf8(bytes)?)?;
     let process = tree.get("process").cloned().unwrap_or_default();
     Ok((typed(tree)?, process))
 }
 
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|error| anyhow!("not UTF-8 at byte {}", error.valid_up_to()))
+}
+
 /// Turns the bytes of a document into a checked one and the warnings it caused.
 fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| anyhow!("not UTF-8 at byte {}", error.valid_up_to()))?;
+    let text = utf8(bytes)?;
     let (tree, warnings) = self::tree(text)?;
     presence::check(&tree)?;
     // The path of an error is looked for only when there is one: keeping track of it is slow.

@@ -16,10 +16,10 @@ use std::path::{Component, Path};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use crate::sys::stat::mount_id;
+use crate::sys::stat::{kind, mount_id};
 
 /// How often a lookup is repeated that openat2 could not finish because of concurrent renames
 /// (EAGAIN). Somebody who renames faster than that gets an error, never a weaker lookup.
@@ -238,10 +238,6 @@ fn reopen(
 
 fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
 /// Resolves `path` below `root` one component at a time, making what is missing, and opens it

@@ -10,13 +10,13 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::console::connect;
-use crate::process::terminal::send;
 use crate::procfs::Procfs;
 use crate::seccomp::Filter;
 use crate::spec::state::State;
 use crate::sys::clone::Cloned;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 use crate::sys::seccomp::descriptor_of;
+use crate::sys::socket::send;
 
 /// A child of this process.
 #[derive(Debug)]
@@ -96,8 +96,9 @@ impl Child {
     /// # Errors
     /// Those of connect(2) and sendmsg(2).
     pub fn send_pidfd(&self, path: &Path, word: &str) -> Result<()> {
-        send(connect(path)?.as_fd(), word, self.pidfd.as_fd())
-            .with_context(|| format!("send the pidfd to {}", path.display()))
+        send(connect(path)?.as_fd(), word.as_bytes(), self.pidfd.as_fd())
+            .with_context(|| format!("send the pidfd to {}", path.display()))?;
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{isatty, read, write};
 
 use super::console::Raw;
+use crate::sys::stat::kind;
 use crate::sys::tty;
 
 /// What is read at once.
@@ -236,8 +237,8 @@ impl Pending {
 /// Returns a stream of the caller for the relay. A terminal or pipe is opened a second time where
 /// that is allowed: not to wait in write(2) is a property that others would inherit.
 fn own(stream: BorrowedFd<'_>, writing: bool) -> Result<OwnedFd> {
-    let kind = fstat(stream).context("stat a stream of the caller")?.st_mode & SFlag::S_IFMT.bits();
-    if kind == SFlag::S_IFIFO.bits() || isatty(stream).unwrap_or(false) {
+    let stat = fstat(stream).context("stat a stream of the caller")?;
+    if kind(&stat) == SFlag::S_IFIFO || isatty(stream).unwrap_or(false) {
         let mut options = OpenOptions::new();
         options.read(!writing).write(writing);
         options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);

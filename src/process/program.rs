@@ -12,6 +12,7 @@ use nix::unistd::{AccessFlags, faccessat};
 
 use crate::error;
 use crate::sys::process::{Vector, execve};
+use crate::sys::stat::kind;
 
 /// A program that was found, with everything that executing it needs.
 #[derive(Debug)]
@@ -82,14 +83,14 @@ fn look_up(name: &str, path: &str) -> Result<String, String> {
 }
 
 fn executable(path: &str) -> nix::Result<()> {
-    let mode = stat(path)?.st_mode;
-    if SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR {
+    let stat = stat(path)?;
+    if kind(&stat) == SFlag::S_IFDIR {
         return Err(Errno::EISDIR);
     }
     // Root may read anything but execute only what has some x bit; the kernel knows the rest,
     // noexec mounts included.
     match faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) if mode & 0o111 != 0 => Ok(()),
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) if stat.st_mode & 0o111 != 0 => Ok(()),
         other => other,
     }
 }

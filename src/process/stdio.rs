@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
+use nix::sys::stat::fstat;
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 
 use crate::resolve::Root;
+use crate::sys::stat::is_null;
 
 /// Gives the streams to the program's user, so that it can open `/dev/stdout` again (BXP-05).
 ///
@@ -57,10 +58,4 @@ fn each(mut visit: impl FnMut(&'static str, BorrowedFd<'_>) -> Result<()>) -> Re
     visit("stdin", stdin().as_fd())?;
     visit("stdout", stdout().as_fd())?;
     visit("stderr", stderr().as_fd())
-}
-
-/// Character device 1:3.
-fn is_null(stat: &FileStat) -> bool {
-    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-    kind == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3)
 }

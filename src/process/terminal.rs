@@ -5,18 +5,17 @@
 //! (CVE-2025-52565): the directory has to be a devpts, nothing mounted on top of its `ptmx` is
 //! entered, and the program's end comes from the controlling one.
 
-use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::OFlag;
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
 use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::resolve::{Root, open_beneath};
+use crate::sys::socket::send;
 use crate::sys::tty;
 pub use crate::sys::tty::Size;
 
@@ -77,8 +76,9 @@ impl Terminal {
             modes.output_flags.remove(OutputFlags::ONLCR);
             tcsetattr(self.end(), SetArg::TCSANOW, &modes).context("set the terminal's modes")?;
         }
-        send(console.socket.as_fd(), &self.name, self.controlling.as_fd())
-            .context("send the terminal to its reader")
+        send(console.socket.as_fd(), self.name.as_bytes(), self.controlling.as_fd())
+            .context("send the terminal to its reader")?;
+        Ok(())
     }
 
     /// Makes it the standard streams and the controlling terminal of the caller, a session
@@ -95,15 +95,4 @@ impl Terminal {
         dup().context("make the terminal the standard streams")?;
         tty::take_control(self.end()).context("make the terminal the controlling one")
     }
-}
-
-/// Sends a descriptor with a text, which receivers expect with it.
-///
-/// # Errors
-/// Those of sendmsg(2).
-pub fn send(socket: BorrowedFd<'_>, text: &str, descriptor: BorrowedFd<'_>) -> nix::Result<()> {
-    let descriptors = [descriptor.as_raw_fd()];
-    let rights = [ControlMessage::ScmRights(&descriptors)];
-    let text = [IoSlice::new(text.as_bytes())];
-    sendmsg::<()>(socket.as_raw_fd(), &text, &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
 }

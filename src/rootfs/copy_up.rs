@@ -16,6 +16,8 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 
+use crate::sys::stat::kind;
+
 /// Copies the tree below the directory `from`, which is of the image, into the empty directory
 /// `to`, with owners, modes and times. No link is followed.
 ///
@@ -61,8 +63,7 @@ impl Level {
         let source = openat(&self.from, name, OFlag::O_PATH | NO_FOLLOW, Mode::empty())?;
         let stat = fstat(&source)?;
         let mode = Mode::from_bits_truncate(stat.st_mode);
-        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        match kind {
+        match kind(&stat) {
             SFlag::S_IFDIR => {
                 mkdirat(&self.to, name, mode)?;
                 self.finish(name, &stat)?;
@@ -71,7 +72,7 @@ impl Level {
             }
             SFlag::S_IFLNK => symlinkat(readlinkat(&source, "")?.as_os_str(), &self.to, name)?,
             SFlag::S_IFREG => self.copy_content(name, mode)?,
-            _ => mknodat(&self.to, name, kind, mode, stat.st_rdev)?,
+            kind => mknodat(&self.to, name, kind, mode, stat.st_rdev)?,
         }
         self.finish(name, &stat)?;
         Ok(None)
@@ -90,7 +91,7 @@ impl Level {
     fn finish(&self, name: &CStr, stat: &FileStat) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         fchownat(&self.to, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFLNK.bits() {
+        if kind(stat) != SFlag::S_IFLNK {
             let mode = Mode::from_bits_truncate(stat.st_mode);
             // The directory is ours alone until the tmpfs is attached: nothing in it is a link
             // that we did not make.

@@ -15,6 +15,7 @@ use super::mount::clone_host_path;
 use crate::resolve::{Missing, Root};
 use crate::spec::defaults;
 use crate::sys;
+use crate::sys::stat::kind;
 
 /// A device node or FIFO that the container gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl Device {
     }
 
     fn is(&self, stat: &FileStat) -> bool {
-        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        let kind = kind(stat);
         let number = (major(stat.st_rdev), minor(stat.st_rdev));
         kind == self.kind && (kind == SFlag::S_IFIFO || number == (self.major, self.minor))
     }
@@ -160,9 +161,7 @@ fn open_mount_point(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
 pub(super) fn mount_console(root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
     let (dir, name) = root.open_parent(Path::new("/dev/console"), Missing::MakeDirectory)?;
     let target = open_mount_point(&dir, name)?;
-    let stat = fstat(&target)?;
-    let is_link = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFLNK.bits();
-    ensure!(!is_link, "it is a symbolic link");
+    ensure!(kind(&fstat(&target)?) != SFlag::S_IFLNK, "it is a symbolic link");
     let console = sys::mount::open_tree_clone(terminal, c"", false).context("open_tree")?;
     sys::mount::move_mount(console.as_fd(), target.as_fd()).context("move_mount")
 }

@@ -6,12 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{SFlag, fstat, major, minor};
+use nix::sys::stat::fstat;
 
 use super::fault;
-use super::mount::new_fs;
+use super::mount::{is_directory, new_fs};
 use crate::resolve::Root;
 use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
+use crate::sys::stat;
 
 /// Makes each path read-only for the container; missing ones are skipped (BXM-32).
 ///
@@ -73,8 +74,7 @@ struct Cover<'a> {
 
 impl Cover<'_> {
     fn over(&mut self, target: &OwnedFd) -> Result<()> {
-        let mode = fstat(target).context("stat")?.st_mode;
-        let directory = SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR;
+        let directory = is_directory(target)?;
         let Some(cover) = (if directory { self.directory.as_ref() } else { Some(self.file()?) })
         else {
             // The first directory gets the tmpfs itself: before Linux 6.15 a mount that is
@@ -100,9 +100,7 @@ impl Cover<'_> {
     }
 }
 
-/// Character device 1:3.
+/// The file is the null device.
 pub(super) fn is_null(file: &OwnedFd) -> Result<bool> {
-    let stat = fstat(file).context("stat")?;
-    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-    Ok(kind == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3))
+    Ok(stat::is_null(&fstat(file).context("stat")?))
 }

@@ -165,10 +165,11 @@ impl Rootfs {
         cgroups: Option<&cgroup::View>,
         mut mapped: HashMap<usize, Mapped>,
     ) -> Result<Tree> {
+        let here = pivot::open_root(&self.path).context("root.path: mount it")?;
         if self.change != Change::Chroot {
-            self.isolate().context("prepare the mount namespace")?;
+            self.isolate(&here).context("prepare the mount namespace")?;
         }
-        let root = pivot::attach_root(&self.path).context("root.path: mount it")?;
+        let root = pivot::attach_root(&here, &self.path).context("root.path: mount it")?;
         let mut tree = Tree { root, mounts: Vec::new() };
         for mount in &self.mounts {
             let attached = match (&mount.kind, cgroups) {
@@ -191,7 +192,7 @@ impl Rootfs {
     /// `shared` keeps the host's mounts in their peer groups, so that a volume can be shared
     /// with the host; else nothing goes from the container to the host. From the host mounts
     /// reach the volumes, and with `slave` the root as well.
-    fn isolate(&self) -> Result<()> {
+    fn isolate(&self, here: &Root) -> Result<()> {
         pivot::isolate(match self.propagation {
             // An unbindable mount could not be mounted on itself; see `enter`.
             libc::MS_UNBINDABLE => libc::MS_PRIVATE,
@@ -199,7 +200,7 @@ impl Rootfs {
             other => other,
         })?;
         match self.propagation {
-            0 | libc::MS_SHARED => pivot::make_parent_private(&self.path),
+            0 | libc::MS_SHARED => pivot::make_parent_private(here, &self.path),
             _ => Ok(()),
         }
     }

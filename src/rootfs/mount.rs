@@ -16,6 +16,7 @@ use super::options::{Options, Propagation};
 use super::{copy_up, fault};
 use crate::resolve::{Missing, Root};
 use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
+use crate::sys::stat::kind;
 
 /// Files of procfs that may be replaced by a bind mount: what lxcfs and CRIU put there. Anything
 /// else below `/proc` would let a volume stand in for a file that the runtime writes
@@ -337,9 +338,8 @@ fn clean(path: &Path) -> PathBuf {
     clean
 }
 
-fn is_directory(fd: &OwnedFd) -> Result<bool> {
-    let mode = fstat(fd).context("stat")?.st_mode;
-    Ok(SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
+pub(super) fn is_directory(fd: &OwnedFd) -> Result<bool> {
+    Ok(kind(&fstat(fd).context("stat")?) == SFlag::S_IFDIR)
 }
 
 /// Sets what the words ask for and clears the rest; in a user namespace the kernel may have

@@ -37,16 +37,14 @@ pub(super) fn open_root(path: &Path) -> Result<Root> {
     root.map(Root::new).with_context(|| format!("open {}", path.display()))
 }
 
-/// Mounts the root file system on itself and returns the mount.
+/// Mounts the root file system, the directory `here` at `path`, on itself and returns the mount.
 ///
 /// It is private if the mount it was made from is, see [`make_parent_private`], and else a slave
 /// of it: host mounts below it then reach the container. None of the container's reach the host.
 ///
 /// # Errors
 /// Those of open_tree(2), mount_setattr(2) and move_mount(2).
-pub(super) fn attach_root(path: &Path) -> Result<Root> {
-    let here = open(path, DIRECTORY, Mode::empty());
-    let here = here.with_context(|| format!("open {}", path.display()))?;
+pub(super) fn attach_root(here: &Root, path: &Path) -> Result<Root> {
     let tree = sys::mount::open_tree_clone(here.as_fd(), c"", true);
     let tree = tree.with_context(|| format!("open_tree {}", path.display()))?;
     let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
@@ -55,7 +53,7 @@ pub(super) fn attach_root(path: &Path) -> Result<Root> {
     Ok(Root::new(tree))
 }
 
-/// Makes the mount that holds `path` private: pivot_root(2) wants the parent of the new root not
+/// Makes the mount that holds `here` private, the directory at `path`: pivot_root(2) wants the parent of the new root not
 /// to be shared, and attaching the root below a shared mount would show it on the host. What is
 /// bound from that mount is private as well then, as under runc.
 ///
@@ -63,9 +61,8 @@ pub(super) fn attach_root(path: &Path) -> Result<Root> {
 ///
 /// # Errors
 /// When that mount cannot be found or changed.
-pub(super) fn make_parent_private(path: &Path) -> Result<()> {
-    let mut here =
-        open(path, DIRECTORY, Mode::empty()).with_context(|| format!("open {}", path.display()))?;
+pub(super) fn make_parent_private(here: &Root, path: &Path) -> Result<()> {
+    let mut here = here.as_fd().try_clone_to_owned().context("copy a descriptor")?;
     for _ in path.ancestors() {
         let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
         match sys::mount::mount_setattr(here.as_fd(), private, false) {

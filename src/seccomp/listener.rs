@@ -3,19 +3,19 @@
 //! The message is the specification's container process state, with the descriptor as
 //! `SCM_RIGHTS` in the same call (NFY-01 to NFY-17).
 
-use std::io::{IoSlice, Write};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use oci_spec::runtime::{LinuxSeccomp, Spec};
 use serde::Serialize;
 
 use crate::spec::VERSION;
 use crate::spec::seccomp::listener_path;
 use crate::spec::state::State;
+use crate::sys::socket::send;
 
 /// Who decides about calls, and what it is told.
 #[derive(Debug)]
@@ -62,16 +62,7 @@ impl Listener {
 
     fn send_bytes(&self, descriptor: BorrowedFd<'_>, text: &[u8]) -> Result<()> {
         let mut socket = UnixStream::connect(&self.path).context("connect")?;
-        let descriptors = [descriptor.as_raw_fd()];
-        let sent = sendmsg::<()>(
-            socket.as_raw_fd(),
-            &[IoSlice::new(text)],
-            &[ControlMessage::ScmRights(&descriptors)],
-            // An agent that went away is an error and no signal.
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        );
-        let sent = sent.context("send")?;
+        let sent = send(socket.as_fd(), text, descriptor).context("send")?;
         socket.write_all(text.get(sent..).unwrap_or_default()).context("send the rest")
     }
 }

@@ -1,11 +1,23 @@
 //! Descriptors over UNIX sockets: unix(7), `SCM_RIGHTS`.
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+
+/// Sends a descriptor with the text that its receiver expects, and returns how much of the text
+/// went. A receiver that is gone is an error and no signal.
+///
+/// # Errors
+/// Those of sendmsg(2).
+pub fn send(socket: BorrowedFd<'_>, text: &[u8], descriptor: BorrowedFd<'_>) -> nix::Result<usize> {
+    let descriptors = [descriptor.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let text = [IoSlice::new(text)];
+    sendmsg::<()>(socket.as_raw_fd(), &text, &rights, MsgFlags::MSG_NOSIGNAL, None)
+}
 
 /// Receives one message with the descriptors in it, which are closed on exec.
 ///

@@ -1,8 +1,21 @@
-//! statx(2), for what stat(2) does not say.
+//! What stat(2) says in bits, and statx(2), for what stat(2) does not say.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::sys::stat::{FileStat, SFlag, major, minor};
+
+/// The type of a file: inode(7).
+#[must_use]
+pub fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// The file is the null device: null(4), character device 1:3.
+#[must_use]
+pub fn is_null(stat: &FileStat) -> bool {
+    kind(stat) == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3)
+}
 
 /// Returns the id of the mount that `fd` was opened through: statx(2) `STATX_MNT_ID`, Linux 5.8.
 ///

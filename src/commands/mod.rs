@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::cli::{self, Command, NAME, VERSION};
+use crate::cli::{self, Command, VERSION, name};
 use crate::container::Store;
 use crate::log;
 
@@ -79,7 +79,7 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
 
 /// dockerd takes the word after `version` and go-runc the whole (ENGINES 2).
 fn version() -> Result<i32> {
-    output(&format!("{NAME} version {VERSION}\nspec: {}\n", crate::spec::VERSION))?;
+    output(&format!("{} version {VERSION}\nspec: {}\n", name(), crate::spec::VERSION))?;
     Ok(0)
 }
 
@@ -95,7 +95,7 @@ fn root(option: Option<PathBuf>) -> Result<PathBuf> {
     // Podman sets it to nothing for root, which counts as not set.
     let of_user = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
     let base = of_user.filter(|_| !nix::unistd::geteuid().is_root());
-    Ok(base.map_or(PathBuf::from("/run"), PathBuf::from).join(NAME))
+    Ok(base.map_or(PathBuf::from("/run"), PathBuf::from).join(name()))
 }
 
 /// Writes to standard output whole, or fails: a reader that went away is an error here.

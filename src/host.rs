@@ -58,6 +58,17 @@ impl Cgroups {
     }
 }
 
+/// This process stands in another user namespace than the first, where every id is itself.
+#[must_use]
+pub fn in_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_identity(&map))
+}
+
+/// user_namespaces(7): the first namespace shows one line with all ids.
+fn is_identity(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// `ID:controllers:path`; the path may hold colons.
 fn parse_line(line: &str) -> Option<(&str, &str)> {
     let mut fields = line.splitn(3, ':').skip(1);
@@ -140,6 +151,14 @@ fn is_a(path: &Path, kind: FsType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn maps_of_the_first_user_namespace() {
+        assert!(is_identity("         0          0 4294967295\n"));
+        assert!(!is_identity("         0       1000          1\n"));
+        assert!(!is_identity("         0          0 4294967294\n"));
+        assert!(!is_identity(""));
+    }
 
     #[test]
     fn lines_of_proc_self_cgroup() {

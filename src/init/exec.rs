@@ -100,6 +100,8 @@ impl Exec<'_> {
         prctl::set_pdeathsig(Signal::SIGKILL).context("end with the runtime")?;
         prctl::set_name(c"orlop:[1:EXEC]").context("name the process")?;
         self.cgroups.enter()?;
+        self.plan.process.set_own_oom_score(&self.procfs)?;
+        prctl::set_dumpable(false).context("hide from other processes")?;
         self.target.join(&self.procfs, &self.plan.namespaces)?;
         become_root().context("become root of the container's user namespace")?;
         // The change of ids may have undone it: prctl(2).

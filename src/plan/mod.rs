@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use nix::unistd::geteuid;
 use oci_spec::runtime::{Linux, Spec};
 
 use crate::cgroups;
@@ -30,6 +31,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// How many descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
+    /// Do without cgroups that the caller may not make, if nothing asks for them.
+    pub rootless: bool,
 }
 
 /// What will be done for one container.
@@ -81,7 +84,11 @@ impl Plan {
         let spec = &checked.spec;
         let linux = spec.linux().as_ref();
         let namespaces = Namespaces::from_spec(linux);
-        let cgroups = cgroups::Plan::new(linux, id, host)?;
+        ensure!(
+            geteuid().is_root() || namespaces.has(Kind::User),
+            "linux.namespaces: rootless container requires user namespaces"
+        );
+        let cgroups = cgroups::Plan::new(linux, id, host, options.rootless)?;
         let change = change(&namespaces, options, linux)?;
         let rootfs = Rootfs::from_spec(
             spec,

@@ -117,15 +117,29 @@ impl Process {
 
     /// Sets how readily the kernel kills the process `pid` when memory is short.
     ///
-    /// The runtime does this, as lowering the value takes a capability on the host, and it may
-    /// look at processes that hide from others.
+    /// The runtime does this, as lowering the value takes a capability on the host. A process that
+    /// hides belongs to the host's root, so an ordinary user's runtime cannot: see
+    /// [`Process::set_own_oom_score`].
     ///
     /// # Errors
     /// EACCES without that capability.
     pub fn set_oom_score(&self, procfs: &Procfs, pid: Pid) -> Result<()> {
+        self.write_oom_score(procfs, &pid.to_string())
+    }
+
+    /// As [`Process::set_oom_score`] for the caller, who neither hides nor has left the host's user
+    /// namespace yet.
+    ///
+    /// # Errors
+    /// EACCES without that capability.
+    pub fn set_own_oom_score(&self, procfs: &Procfs) -> Result<()> {
+        self.write_oom_score(procfs, &procfs.own_directory()?)
+    }
+
+    fn write_oom_score(&self, procfs: &Procfs, directory: &str) -> Result<()> {
         let Some(score) = self.oom_score_adj else { return Ok(()) };
         procfs
-            .write(&format!("{pid}/oom_score_adj"), score)
+            .write(&format!("{directory}/oom_score_adj"), score)
             .with_context(|| format!("process.oomScoreAdj: set it to {score}"))
     }
 

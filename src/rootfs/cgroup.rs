@@ -70,7 +70,8 @@ fn attach_v1(mount: &Mount, root: &Root, hierarchies: &[Hierarchy]) -> Result<Ow
     let top = mount.options.set & !MOUNT_ATTR_RDONLY;
     let tmpfs = new_fs("tmpfs", "tmpfs", [], &data, top)?;
     move_mount(tmpfs.as_fd(), target.as_fd()).context("attach it")?;
-    for hierarchy in hierarchies {
+    // A caller without rights goes on without some: see `cgroups`.
+    for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.path.exists()) {
         let name = OsStr::new(&hierarchy.name);
         attach_hierarchy(mount, tmpfs.as_fd(), hierarchy)
             .with_context(|| hierarchy.path.display().to_string())?;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use super::id_map::{IdMap, Mapped};
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
+use crate::host::in_user_namespace;
 use crate::resolve::{Missing, Root};
 use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat::kind;
@@ -236,7 +237,8 @@ impl Mount {
             if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
-        let mount = new_fs(fstype, source, flags, &data, attributes)?;
+        let mount = new_fs(fstype, source, flags, &data, attributes);
+        let mount = mount.map_err(|error| explain(fstype, error))?;
         if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
             map.apply(&mount, namespace)?;
         }
@@ -367,6 +369,23 @@ pub(super) fn propagate(mount: &OwnedFd, changes: &[Propagation]) -> Result<()> 
             .context("change its propagation")?;
     }
     Ok(())
+}
+
+/// In a user namespace the kernel lets nobody see more of procfs and sysfs than he sees already
+/// (`mount_too_revealing` in fs/namespace.c), nor that of a namespace which he has no rights to.
+fn explain(fstype: &str, error: Error) -> Error {
+    let namespace = match fstype {
+        "proc" => "pid",
+        "sysfs" => "network",
+        _ => return error,
+    };
+    if error.downcast_ref::<Errno>() != Some(&Errno::EPERM) || !in_user_namespace() {
+        return error;
+    }
+    error.context(format!(
+        "in a user namespace, {fstype} can be mounted only for a {namespace} namespace that belongs \
+        to it, and only where a {fstype} can be seen that has nothing mounted over its parts"
+    ))
 }
 
 /// Makes a file system and a detached mount of it with `attributes`.

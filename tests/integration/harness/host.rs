@@ -20,6 +20,8 @@ pub enum Needs {
     TwoProcessors,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
+    /// newuidmap(1) and newgidmap(1).
+    UidMap,
     /// Docker with all that it needs, and the right to make namespaces for it.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Docker,
@@ -47,6 +49,7 @@ impl Needs {
             Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
             Self::TwoProcessors if processors() < 2 => "needs two processors",
             Self::Strace if !has_program("strace") => "needs strace",
+            Self::UidMap if !has_program("newuidmap") => "needs newuidmap",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
                 return missing.map(|name| format!("needs {name}"));

@@ -136,7 +136,7 @@ impl Exec<'_> {
         self.set_streams(&root)?;
         plan.process.user.set_umask();
         plan.process.set_machine()?;
-        plan.process.become_user(&root, plan.seccomp.is_some())
+        plan.process.become_user(&root, &self.procfs, plan.seccomp.is_some())
     }
 
     fn set_streams(&mut self, root: &Root) -> Result<()> {

@@ -79,7 +79,7 @@ impl Setup<'_> {
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
         process.set_machine()?;
-        process.become_user(&tree.root, plan.seccomp.is_some()).map(Some)
+        process.become_user(&tree.root, &self.procfs, plan.seccomp.is_some()).map(Some)
     }
 
     /// Waits until the runtime has mapped the ids of a new user namespace.

@@ -17,6 +17,7 @@ use crate::host;
 use crate::namespaces::sysctl::Sysctl;
 use crate::namespaces::{Kind, Namespaces};
 use crate::process::Process;
+use crate::process::label::check_selinux;
 use crate::rootfs::cgroup::{Hierarchy, View};
 use crate::rootfs::{Change, Rootfs};
 use crate::seccomp::Filter;
@@ -97,6 +98,7 @@ impl Plan {
             change,
             namespaces.has(Kind::User),
         )?;
+        check_selinux("linux.mountLabel", linux.and_then(|linux| linux.mount_label().as_deref()))?;
         let process = spec.process().as_ref().map(|process| Process::from_spec(process, linux));
         let process = process.transpose()?;
         if let Some(process) = &process {

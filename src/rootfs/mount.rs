@@ -6,15 +6,15 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::id_map::{IdMap, Mapped};
+use super::new_fs::new_fs;
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
-use crate::host::in_user_namespace;
 use crate::resolve::{Missing, Root};
 use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat::kind;
@@ -48,6 +48,8 @@ pub(super) struct Mount {
     pub(super) options: Options,
     /// Owners of files are mapped.
     pub(super) id_map: Option<IdMap>,
+    /// What SELinux sees in new file systems.
+    pub(super) label: Option<String>,
 }
 
 /// What is mounted.
@@ -115,7 +117,7 @@ impl Mount {
         let id_map = IdMap::from_spec(mount, &kind, options.id_map, user_namespace)
             .with_context(|| format!("mounts[{index}]"))?;
         let destination = clean(mount.destination());
-        let mount = Self { index, destination, kind, options, id_map };
+        let mount = Self { index, destination, kind, options, id_map, label: None };
         mount.check().with_context(|| format!("mounts[{index}]"))?;
         Ok(mount)
     }
@@ -237,8 +239,10 @@ impl Mount {
             if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
-        let mount = new_fs(fstype, source, flags, &data, attributes);
-        let mount = mount.map_err(|error| explain(fstype, error))?;
+        // These three cannot have one.
+        let label =
+            self.label.as_deref().filter(|_| !matches!(fstype, "proc" | "sysfs" | "mqueue"));
+        let mount = new_fs(fstype, source, flags, &data, attributes, label)?;
         if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
             map.apply(&mount, namespace)?;
         }
@@ -369,62 +373,6 @@ pub(super) fn propagate(mount: &OwnedFd, changes: &[Propagation]) -> Result<()> 
             .context("change its propagation")?;
     }
     Ok(())
-}
-
-/// In a user namespace the kernel lets nobody see more of procfs and sysfs than he sees already
-/// (`mount_too_revealing` in fs/namespace.c), nor that of a namespace which he has no rights to.
-fn explain(fstype: &str, error: Error) -> Error {
-    let namespace = match fstype {
-        "proc" => "pid",
-        "sysfs" => "network",
-        _ => return error,
-    };
-    if error.downcast_ref::<Errno>() != Some(&Errno::EPERM) || !in_user_namespace() {
-        return error;
-    }
-    error.context(format!(
-        "in a user namespace, {fstype} can be mounted only for a {namespace} namespace that belongs \
-        to it, and only where a {fstype} can be seen that has nothing mounted over its parts"
-    ))
-}
-
-/// Makes a file system and a detached mount of it with `attributes`.
-///
-/// # Errors
-/// Those of fsopen(2), fsconfig(2) and fsmount(2), with the parameter that was refused.
-pub(super) fn new_fs<'a>(
-    fstype: &str,
-    source: &str,
-    flags: impl IntoIterator<Item = &'a str>,
-    data: &[String],
-    attributes: u64,
-) -> Result<OwnedFd> {
-    let string = |text: &str| CString::new(text).context("a NUL byte");
-    let fs = mount::fsopen(&string(fstype)?).with_context(|| format!("fsopen {fstype}"))?;
-    let set = |key: &str, value: Option<&str>| -> Result<()> {
-        let key = string(key)?;
-        match value {
-            Some(value) => mount::fsconfig_string(fs.as_fd(), &key, &string(value)?)?,
-            None => mount::fsconfig_flag(fs.as_fd(), &key)?,
-        }
-        Ok(())
-    };
-    if !source.is_empty() {
-        set("source", Some(source)).with_context(|| format!("source {source:?}"))?;
-    }
-    for word in flags {
-        set(word, None).with_context(|| format!("option {word:?}"))?;
-    }
-    // A word may itself be a list: the data of mount(2) is separated by commas.
-    for word in data.iter().flat_map(|word| word.split(',')).filter(|word| !word.is_empty()) {
-        match word.split_once('=') {
-            Some((key, value)) => set(key, Some(value)),
-            None => set(word, None),
-        }
-        .with_context(|| format!("option {word:?}"))?;
-    }
-    mount::fsconfig_create(fs.as_fd()).with_context(|| format!("make the {fstype}"))?;
-    mount::fsmount(fs.as_fd(), attributes).context("fsmount")
 }
 
 /// Returns a detached copy of the mount at a path of the host.

@@ -17,6 +17,7 @@ mod documents;
 mod exec;
 mod hooks;
 mod id_maps;
+mod labels;
 mod leftovers;
 mod lifecycle;
 mod mounts;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
+        Suite { name: "labels", tests: labels::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },

@@ -47,6 +47,7 @@ pub(super) fn make(
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
         preserve_fds: args.preserve_fds,
+        rootless: global.rootless,
     };
     let host = Cgroups::read(cgroups::counts_from_own(&checked.spec))?;
     let plan = Plan::new(&args.id, &checked, &host, options)?;

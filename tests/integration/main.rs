@@ -18,6 +18,7 @@ mod drop_in;
 mod exec;
 mod hooks;
 mod id_maps;
+mod labels;
 mod leftovers;
 mod lifecycle;
 mod mounts;
@@ -25,6 +26,7 @@ mod namespaces;
 mod process;
 mod races;
 mod rootfs;
+mod rootless;
 mod seccomp;
 mod security;
 mod terminal;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
+        Suite { name: "labels", tests: labels::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
+        Suite { name: "rootless", tests: rootless::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },

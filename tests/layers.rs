@@ -194,6 +194,8 @@ fn only_hooks_execute_programs() {
         .iter()
         .filter(|source| source.text.contains("Command::new(") && source.module != "hooks")
         .filter(|source| source.module != "cli" && !source.path.ends_with("commands/ps.rs"))
+        // newuidmap and newgidmap are among them.
+        .filter(|source| source.path != Path::new("namespaces/subordinate.rs"))
         .map(|source| format!("{}: executes a program", source.path.display()))
         .collect();
     check(&complaints);

@@ -10,6 +10,7 @@ mod make;
 pub mod oom;
 mod path;
 pub mod processes;
+pub mod rdt;
 mod remove;
 mod setting;
 pub mod stats;

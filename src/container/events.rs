@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Container;
 use super::status::Status;
 use crate::cgroups::oom::Watch;
+use crate::cgroups::rdt;
 use crate::cgroups::stats::Stats;
 use crate::log;
 
@@ -76,7 +77,11 @@ impl Container {
     }
 
     fn read_stats(&self) -> Result<Event> {
-        let stats = self.facts.cgroups.stats().context("unable to get container cgroup stats")?;
+        let mut stats =
+            self.facts.cgroups.stats().context("unable to get container cgroup stats")?;
+        if let Some(rdt) = &self.facts.rdt {
+            stats.intel_rdt = rdt::stats(rdt);
+        }
         Ok(Event::Stats(Box::new(stats)))
     }
 }

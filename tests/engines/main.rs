@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod networks;
 mod process;
+mod resources;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ fn run() -> ExitCode {
         Suite { name: "limits", tests: limits::TESTS },
         Suite { name: "networks", tests: networks::TESTS },
         Suite { name: "process", tests: process::TESTS },
+        Suite { name: "resources", tests: resources::TESTS },
     ];
     suite::run(&suites)
 }

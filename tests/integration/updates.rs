@@ -415,4 +415,8 @@ fn cache_schemas_need_resctrl() {
     ] {
         case.runtime(&["update", option, "x", &case.id]).fails(1, want);
     }
+    let mut case = Case::new(&[]);
+    case.set("/linux/intelRdt", json!({}));
+    case.create().fails(1, "linux.intelRdt: Intel RDT not available");
+    assert_eq!(case.leftovers(), Vec::<String>::new());
 }

@@ -1,21 +1,21 @@
 //! One mount of the config: made detached, finished while nobody can see it, then moved onto a
 //! descriptor of its destination.
 
-use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
+use super::calls::{Calls, NewFs};
 use super::id_map::{IdMap, Mapped};
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
 use crate::resolve::{Missing, Root};
-use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat::kind;
 
 /// Files of procfs that may be replaced by a bind mount: what lxcfs and CRIU put there. Anything
@@ -176,36 +176,43 @@ impl Mount {
     ///
     /// # Errors
     /// Those of resolving the destination, making the mount, and attaching it.
-    pub(super) fn attach(&self, root: &Root, mapped: Option<Mapped>) -> Result<OwnedFd> {
+    pub(super) fn attach(
+        &self,
+        calls: &Calls,
+        root: &Root,
+        mapped: Option<Mapped>,
+    ) -> Result<OwnedFd> {
         match &self.kind {
             Kind::Bind { source, recursive } => {
                 let mount = match mapped {
                     Some(Mapped::Source(mount)) => mount,
-                    _ => self.open_source(source, *recursive)?,
+                    _ => self.open_source(calls, source, *recursive)?,
                 };
-                self.attach_bind(root, mount)
+                self.attach_bind(calls, root, mount)
             }
-            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source, mapped),
-            Kind::Remount => self.remount(root),
+            Kind::Fs { fstype, source } => self.attach_fs(calls, root, (fstype, source), mapped),
+            Kind::Remount => self.remount(calls, root),
             Kind::Cgroup => bail!("the caller attaches it"),
         }
     }
 
     /// Returns a detached copy of the source of a bind mount.
-    pub(super) fn open_source(&self, source: &Path, recursive: bool) -> Result<OwnedFd> {
+    pub(super) fn open_source(
+        &self,
+        calls: &Calls,
+        source: &Path,
+        recursive: bool,
+    ) -> Result<OwnedFd> {
         let from = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("open {}", source.display()))?;
         self.check_bound_proc(&from)?;
-        mount::open_tree_clone(from.as_fd(), c"", recursive)
-            .with_context(|| format!("open_tree {}", source.display()))
+        calls.copy(from.as_fd(), recursive).with_context(|| source.display().to_string())
     }
 
-    fn attach_bind(&self, root: &Root, mount: OwnedFd) -> Result<OwnedFd> {
-        if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
-            set_bind_attributes(&mount, attributes, &self.options)?;
-        }
+    fn attach_bind(&self, calls: &Calls, root: &Root, mount: OwnedFd) -> Result<OwnedFd> {
+        self.set_bind_attributes(calls, &mount)?;
         let (target, _) = self.open_destination(root, is_directory(&mount)?)?;
-        self.finish(mount, &target)
+        self.finish(calls, mount, &target)
     }
 
     fn check_bound_proc(&self, source: &OwnedFd) -> Result<()> {
@@ -219,9 +226,9 @@ impl Mount {
 
     fn attach_fs(
         &self,
+        calls: &Calls,
         root: &Root,
-        fstype: &str,
-        source: &str,
+        (fstype, source): (&str, &str),
         mapped: Option<Mapped>,
     ) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
@@ -236,7 +243,8 @@ impl Mount {
             if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
-        let mount = new_fs(fstype, source, flags, &data, attributes)?;
+        let flags = &flags.collect::<Vec<_>>();
+        let mount = calls.new_fs(&NewFs { fstype, source, flags, data: &data, attributes })?;
         if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
             map.apply(&mount, namespace)?;
         }
@@ -244,7 +252,7 @@ impl Mount {
             copy_up::copy(target.as_fd(), mount.as_fd())
                 .context("copy what is at the destination")?;
         }
-        self.finish(mount, &target)
+        self.finish(calls, mount, &target)
     }
 
     /// Things are still to be made in it: mount points of later mounts, devices.
@@ -257,40 +265,59 @@ impl Mount {
     ///
     /// # Errors
     /// Those of mount_setattr(2).
-    pub(super) fn finish_read_only(&self, mount: &OwnedFd) -> Result<()> {
+    pub(super) fn finish_read_only(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
         if !self.read_only_later() || self.skips("attributes") {
             return Ok(());
         }
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-        mount::mount_setattr(mount.as_fd(), attributes, false).context("make it read-only")
+        calls.set(mount.as_fd(), attributes, false).context("make it read-only")
     }
 
-    fn remount(&self, root: &Root) -> Result<OwnedFd> {
+    fn remount(&self, calls: &Calls, root: &Root) -> Result<OwnedFd> {
         let found = root.open(&self.destination, OFlag::O_PATH)?;
-        if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
-            set_bind_attributes(&found, attributes, &self.options)?;
-        }
-        self.set_recursively(&found)?;
-        propagate(&found, &self.options.propagation)?;
+        self.set_bind_attributes(calls, &found)?;
+        self.set_recursively(calls, &found)?;
+        propagate(calls, &found, &self.options.propagation)?;
         Ok(found)
     }
 
     /// Moves the finished mount to its place and changes what may be changed only there.
-    pub(super) fn finish(&self, mount: OwnedFd, target: &OwnedFd) -> Result<OwnedFd> {
-        self.set_recursively(&mount)?;
+    pub(super) fn finish(
+        &self,
+        calls: &Calls,
+        mount: OwnedFd,
+        target: &OwnedFd,
+    ) -> Result<OwnedFd> {
+        self.set_recursively(calls, &mount)?;
         if !self.skips("attach") {
-            mount::move_mount(mount.as_fd(), target.as_fd()).context("attach it")?;
+            calls.attach(mount.as_fd(), target.as_fd()).context("attach it")?;
         }
-        propagate(&mount, &self.options.propagation)?;
+        propagate(calls, &mount, &self.options.propagation)?;
         Ok(mount)
     }
 
-    fn set_recursively(&self, mount: &OwnedFd) -> Result<()> {
+    fn set_recursively(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
         match self.options.recursive {
             none if none == Attributes::default() => Ok(()),
-            attributes => {
-                mount::mount_setattr(mount.as_fd(), attributes, true).context("set it recursively")
-            }
+            attributes => calls
+                .set(mount.as_fd(), attributes, true)
+                .context("set it recursively (mount_setattr, Linux 5.12)"),
+        }
+    }
+
+    /// Sets what the words ask for and clears the rest; in a user namespace the kernel may have
+    /// locked some of what is cleared (mount_namespaces(7)), and then only what a word names is.
+    fn set_bind_attributes(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
+        let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) else {
+            return Ok(());
+        };
+        match calls.set(mount.as_fd(), attributes, false) {
+            Err(Errno::EPERM) => {}
+            other => return other.context("set its attributes"),
+        }
+        match calls.set(mount.as_fd(), self.options.for_locked_bind(), false) {
+            Err(Errno::EPERM) => bail!("cannot clear locked flags: operation not permitted"),
+            other => other.context("set its attributes"),
         }
     }
 
@@ -342,80 +369,16 @@ pub(super) fn is_directory(fd: &OwnedFd) -> Result<bool> {
     Ok(kind(&fstat(fd).context("stat")?) == SFlag::S_IFDIR)
 }
 
-/// Sets what the words ask for and clears the rest; in a user namespace the kernel may have
-/// locked some of what is cleared (mount_namespaces(7)), and then only what a word names is.
-fn set_bind_attributes(mount: &OwnedFd, attributes: Attributes, options: &Options) -> Result<()> {
-    match mount::mount_setattr(mount.as_fd(), attributes, false) {
-        Err(Errno::EPERM) => {
-            match mount::mount_setattr(mount.as_fd(), options.for_locked_bind(), false) {
-                Err(Errno::EPERM) => bail!("cannot clear locked flags: operation not permitted"),
-                other => other.context("mount_setattr"),
-            }
-        }
-        other => other.context("mount_setattr"),
-    }
-}
-
 /// Applies changes of propagation, in order (MNT-19).
 ///
 /// # Errors
 /// Those of mount_setattr(2).
-pub(super) fn propagate(mount: &OwnedFd, changes: &[Propagation]) -> Result<()> {
+pub(super) fn propagate(calls: &Calls, mount: &OwnedFd, changes: &[Propagation]) -> Result<()> {
     for change in changes {
         let attributes = Attributes { propagation: change.kind, ..Attributes::default() };
-        mount::mount_setattr(mount.as_fd(), attributes, change.recursive)
-            .context("change its propagation")?;
+        calls.set(mount.as_fd(), attributes, change.recursive).context("change its propagation")?;
     }
     Ok(())
-}
-
-/// Makes a file system and a detached mount of it with `attributes`.
-///
-/// # Errors
-/// Those of fsopen(2), fsconfig(2) and fsmount(2), with the parameter that was refused.
-pub(super) fn new_fs<'a>(
-    fstype: &str,
-    source: &str,
-    flags: impl IntoIterator<Item = &'a str>,
-    data: &[String],
-    attributes: u64,
-) -> Result<OwnedFd> {
-    let string = |text: &str| CString::new(text).context("a NUL byte");
-    let fs = mount::fsopen(&string(fstype)?).with_context(|| format!("fsopen {fstype}"))?;
-    let set = |key: &str, value: Option<&str>| -> Result<()> {
-        let key = string(key)?;
-        match value {
-            Some(value) => mount::fsconfig_string(fs.as_fd(), &key, &string(value)?)?,
-            None => mount::fsconfig_flag(fs.as_fd(), &key)?,
-        }
-        Ok(())
-    };
-    if !source.is_empty() {
-        set("source", Some(source)).with_context(|| format!("source {source:?}"))?;
-    }
-    for word in flags {
-        set(word, None).with_context(|| format!("option {word:?}"))?;
-    }
-    // A word may itself be a list: the data of mount(2) is separated by commas.
-    for word in data.iter().flat_map(|word| word.split(',')).filter(|word| !word.is_empty()) {
-        match word.split_once('=') {
-            Some((key, value)) => set(key, Some(value)),
-            None => set(word, None),
-        }
-        .with_context(|| format!("option {word:?}"))?;
-    }
-    mount::fsconfig_create(fs.as_fd()).with_context(|| format!("make the {fstype}"))?;
-    mount::fsmount(fs.as_fd(), attributes).context("fsmount")
-}
-
-/// Returns a detached copy of the mount at a path of the host.
-///
-/// # Errors
-/// Those of open_tree(2).
-pub(super) fn clone_host_path(path: &Path) -> Result<OwnedFd> {
-    let file = CString::new(path.as_os_str().as_encoded_bytes()).context("a NUL byte")?;
-    mount::open_tree_clone(AT_FDCWD, &file, false)
-        .with_context(|| format!("open_tree {}", path.display()))
 }
 
 #[cfg(test)]

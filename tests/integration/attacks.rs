@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::Case;
 use crate::harness::sentinel::Sentinel;
 use crate::harness::terminal::Receiver;
+use crate::sandboxes::MOUNT_CALLS;
 use crate::tests;
 
 tests! {
@@ -19,6 +20,8 @@ tests! {
     nothing_in_an_image_without_mounts_reaches_the_host needs [Root]
         unlike runc "crashes on some of it",
     nothing_on_the_way_to_a_mount_reaches_the_host needs [Root]
+        unlike runc "crashes on some of it",
+    nothing_reaches_the_host_without_the_newer_mount_calls needs [Root]
         unlike runc "crashes on some of it",
     nothing_in_an_image_reaches_the_host_from_a_user_namespace needs [Root]
         unlike runc "crashes on some of it",
@@ -223,7 +226,17 @@ fn nothing_in_an_image_without_mounts_reaches_the_host() {
 }
 
 fn nothing_on_the_way_to_a_mount_reaches_the_host() {
+    attack_mounts(Case::new(&[]));
+}
+
+/// Where mount(2) is all there is: see `sandboxes`.
+fn nothing_reaches_the_host_without_the_newer_mount_calls() {
     let mut case = Case::new(&[]);
+    case.lacks(&MOUNT_CALLS);
+    attack_mounts(case);
+}
+
+fn attack_mounts(mut case: Case) {
     let source = case.dir.join("source");
     fs::create_dir(&source).expect("make a directory");
     fs::write(source.join("file"), "").expect("write");

@@ -24,6 +24,7 @@ mod namespaces;
 mod process;
 mod races;
 mod rootfs;
+mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
+        Suite { name: "sandboxes", tests: sandboxes::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },

@@ -16,17 +16,19 @@ use serde_json::json;
 use crate::attacks::is_clear;
 use crate::harness::Case;
 use crate::harness::sentinel::Sentinel;
+use crate::sandboxes::MOUNT_CALLS;
 use crate::tests;
 
 tests! {
     a_race_for_mounts_on_a_shared_volume needs [Root] unlike runc "fails otherwise",
+    a_race_for_mounts_without_the_newer_calls needs [Root] unlike runc "fails otherwise",
     a_race_for_the_devices_of_an_image needs [Root] unlike runc "fails otherwise",
     a_race_for_proc_and_sys needs [Root] unlike runc "fails otherwise",
     a_race_for_hidden_and_read_only_paths needs [Root] unlike runc "fails otherwise",
     a_race_for_what_hides_files needs [Root] unlike runc "fails otherwise",
 }
 
-/// Starts of one test; there are five.
+/// Starts of one test; there are six.
 fn starts() -> usize {
     match (std::env::var_os("TORTURE"), std::env::var_os("SLOW")) {
         (Some(_), _) => 5_000,
@@ -110,9 +112,21 @@ fn race_for(case: &Case, paths: &[&str], target: Option<&str>, bad: &str) {
 }
 
 fn a_race_for_mounts_on_a_shared_volume() {
+    race_for_mounts(Case::new(&["echo", "started"]));
+}
+
+/// Where mount(2) is all there is: see `sandboxes`.
+fn a_race_for_mounts_without_the_newer_calls() {
     let mut case = Case::new(&["echo", "started"]);
+    case.lacks(&MOUNT_CALLS);
+    race_for_mounts(case);
+}
+
+fn race_for_mounts(mut case: Case) {
     let volume = case.dir.join("volume");
-    fs::create_dir_all(volume.join("data/tmp")).expect("make a directory");
+    for name in ["tmp", "closed"] {
+        fs::create_dir_all(volume.join("data").join(name)).expect("make a directory");
+    }
     for mount in [
         json!({"destination": "/vol", "source": volume, "options": ["rbind"]}),
         json!({"destination": "/vol/data/tmp", "type": "tmpfs", "source": "t"}),
@@ -122,6 +136,7 @@ fn a_race_for_mounts_on_a_shared_volume() {
         case.set("/mounts/-", mount);
     }
     case.set("/process/cwd", json!("/vol/data/cwd"));
+    case.set("/linux/readonlyPaths/-", json!("/vol/data/closed"));
     race(&case, &["volume/data"]);
 }
 

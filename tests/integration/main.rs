@@ -23,6 +23,7 @@ mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod pausing;
 mod process;
 mod races;
 mod rootfs;
@@ -31,6 +32,7 @@ mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
+mod updates;
 mod verification;
 
 use std::process::ExitCode;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
+        Suite { name: "pausing", tests: pausing::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
+        Suite { name: "updates", tests: updates::TESTS },
         Suite { name: "verification", tests: verification::TESTS },
     ])
 }

@@ -29,6 +29,7 @@ mod process;
 mod races;
 mod rootfs;
 mod rootless;
+mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "rootless", tests: rootless::TESTS },
+        Suite { name: "sandboxes", tests: sandboxes::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },

@@ -10,6 +10,7 @@ mod path;
 pub mod processes;
 mod remove;
 mod setting;
+pub mod systemd;
 mod v1;
 mod v2;
 
@@ -27,13 +28,28 @@ use devices::Devices;
 use setting::Setting;
 
 /// The cgroups of a container, one directory per hierarchy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     groups: Vec<Group>,
     devices: Devices,
     /// The unified hierarchy is the only one: it has the controllers.
     v2: bool,
+    /// The unit, if systemd makes the cgroups.
+    unit: Option<systemd::Planned>,
 }
+
+/// Who makes the cgroups of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// This program, in the file system.
+    #[default]
+    Cgroupfs,
+    /// systemd, which is told about all limits.
+    Systemd(systemd::Manager),
+}
+
+/// What scopes and cgroups are called that nobody has named.
+const PREFIX: &str = "orlop";
 
 /// A cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +111,7 @@ impl Plan {
         }
         let rules = resources.devices().as_deref().unwrap_or_default();
         let configured = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-        Ok(Self { groups, devices: Devices::from_rules(rules, configured)?, v2 })
+        Ok(Self { groups, devices: Devices::from_rules(rules, configured)?, v2, unit: None })
     }
 
     /// The directories, one per hierarchy.
@@ -105,7 +121,8 @@ impl Plan {
             controllers: group.hierarchy.controllers.clone(),
             directory: group.directory.clone(),
         });
-        Record { groups: groups.collect(), v2: self.v2 }
+        let unit = self.unit.as_ref().map(|planned| planned.unit.clone());
+        Record { groups: groups.collect(), v2: self.v2, unit }
     }
 
     /// Where each hierarchy is mounted.
@@ -125,6 +142,9 @@ impl Plan {
 pub struct Record {
     groups: Vec<Place>,
     v2: bool,
+    /// The unit, if systemd has made the cgroups.
+    #[serde(default)]
+    unit: Option<systemd::Unit>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +159,18 @@ impl Record {
     pub fn directory(&self, controller: &str) -> Option<&Path> {
         let has = |place: &&Place| self.v2 || place.controllers.iter().any(|c| c == controller);
         self.groups.iter().find(has).map(|place| place.directory.as_path())
+    }
+
+    /// Tells systemd, where it has made the cgroups, what is going to be written to their files,
+    /// and rounds that as it does itself. `settings` are those of all hierarchies together.
+    ///
+    /// # Errors
+    /// When it cannot be told, or refuses.
+    #[allow(dead_code)]
+    fn announce(&self, settings: &mut [Setting]) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        systemd::round(settings);
+        unit.set(settings)
     }
 }
 

@@ -27,8 +27,44 @@ use crate::log;
 pub struct Global {
     /// Where containers are kept.
     pub store: Store,
-    /// Make cgroups through systemd.
-    pub systemd_cgroup: bool,
+    /// Who makes cgroups.
+    pub manager: CgroupManager,
+    /// The caller is nobody whom root's services serve; `None` to find out.
+    pub rootless: Option<bool>,
+}
+
+/// Who makes cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// This program.
+    Cgroupfs,
+    /// systemd.
+    Systemd,
+    /// Nobody: containers stay in the cgroups of their runtime.
+    Disabled,
+}
+
+impl CgroupManager {
+    /// runc has a flag, crun an option as well, which Podman uses (ENGINES 2).
+    fn new(options: &cli::Global) -> Result<Self> {
+        Ok(match options.cgroup_manager.as_deref() {
+            None if options.systemd_cgroup => Self::Systemd,
+            None | Some("cgroupfs") => Self::Cgroupfs,
+            Some("systemd") => Self::Systemd,
+            Some("disabled") => Self::Disabled,
+            Some(other) => bail!("--cgroup-manager: unknown cgroup manager {other:?}"),
+        })
+    }
+}
+
+/// Booleans as runc takes them, or `auto`.
+fn rootless(text: &str) -> Result<Option<bool>> {
+    Ok(match text {
+        "auto" | "" => None,
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        other => bail!("--rootless: {other:?} is neither a boolean nor \"auto\""),
+    })
 }
 
 /// A command that failed.
@@ -56,8 +92,8 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
         other => bail!("invalid log-format: {other}"),
     };
     log::open(options.debug, format, options.log.as_deref())?;
-    let (store, systemd_cgroup) = (Store::new(root(options.root)?), options.systemd_cgroup);
-    let global = Global { store, systemd_cgroup };
+    let (manager, rootless) = (CgroupManager::new(&options)?, rootless(&options.rootless)?);
+    let global = Global { store: Store::new(root(options.root)?), manager, rootless };
     match command {
         _ if options.version => version(),
         Some(Command::Checkpoint(_)) => bail!("checkpoint: not supported by this version"),

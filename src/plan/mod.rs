@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use oci_spec::runtime::{Linux, Spec};
 
-use crate::cgroups;
+use crate::cgroups::{self, Driver};
 use crate::hooks::Hooks;
 use crate::host;
 use crate::namespaces::sysctl::Sysctl;
@@ -76,12 +76,21 @@ impl Plan {
         id: &str,
         checked: &Checked,
         host: &host::Cgroups,
+        driver: &Driver,
         options: Options,
     ) -> Result<Self> {
         let spec = &checked.spec;
         let linux = spec.linux().as_ref();
         let namespaces = Namespaces::from_spec(linux);
+        let annotations = annotations(spec);
         let cgroups = cgroups::Plan::new(linux, id, host)?;
+        let cgroups = match driver {
+            Driver::Cgroupfs => cgroups,
+            Driver::Systemd(manager) => {
+                let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+                cgroups.by_systemd(manager, path, id, annotations.iter())?
+            }
+        };
         let change = change(&namespaces, options, linux)?;
         let rootfs = Rootfs::from_spec(
             spec,
@@ -99,7 +108,7 @@ impl Plan {
         Ok(Self {
             id: id.to_string(),
             bundle: checked.bundle.clone(),
-            annotations: annotations(spec),
+            annotations,
             sysctls: Sysctl::from_spec(linux, &namespaces)?,
             cgroup_view: view(&cgroups, &namespaces).filter(|_| rootfs.shows_cgroups()),
             namespaces,

@@ -12,8 +12,9 @@ BUILD := target/$(TARGET)
 ORLOP := $(BUILD)/release/orlop
 SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags seccomp")
 CARGO := cargo --quiet
+VALIDATION := github.com/opencontainers/runtime-tools
 
-.PHONY: help build run test engines vm-test lint bundles bench bench-seccomp reference install
+.PHONY: help build run test conformance engines vm-test lint bundles bench bench-seccomp reference install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +36,14 @@ test: build ## Unit, style and integration tests; RUNTIME=runc runs the last one
 
 engines: build ## Docker with orlop as its runtime, in namespaces of its own; T=name one case
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
+
+conformance: build ## The validation suite of opencontainers/runtime-tools (needs Go); T=name one test
+	mkdir -p target/conformance
+	cd tests/conformance && CGO_ENABLED=0 go build -buildvcs=false -ldflags '-s -w' \
+	  -o $(CURDIR)/target/conformance/ $(VALIDATION)/validation/... $(VALIDATION)/cmd/runtimetest
+	cp -f "$$(cd tests/conformance && go list -m -f '{{.Dir}}' $(VALIDATION))"/rootfs-*.tar.gz \
+	  target/conformance/
+	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test conformance -- $(T)
 
 vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd, all privileges
 	@test -x "$(VM)" || { echo "there is no virtual machine: $(VM) (VM=PROGRAM)" >&2; exit 1; }

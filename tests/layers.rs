@@ -192,6 +192,8 @@ fn only_hooks_execute_programs() {
         .iter()
         .filter(|source| source.text.contains("Command::new(") && source.module != "hooks")
         .filter(|source| source.module != "cli")
+        // newuidmap and newgidmap are among them.
+        .filter(|source| source.path != Path::new("namespaces/subordinate.rs"))
         .map(|source| format!("{}: executes a program", source.path.display()))
         .collect();
     check(&complaints);

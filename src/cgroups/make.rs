@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::setting::{Setting, write, write_each};
 use super::v1::cpuset;
 use super::v2::device_program;
-use super::{Group, Plan, processes, remove, systemd};
+use super::{Group, Plan, Rights, processes, remove, systemd};
 use crate::log;
 
 /// How init gets into its cgroups: everything is open before it is born.
@@ -89,6 +89,8 @@ pub struct Made {
     directories: Vec<PathBuf>,
     /// What systemd has made.
     unit: Option<systemd::Unit>,
+    /// The container's own that could not be had and are done without.
+    missing: Vec<PathBuf>,
 }
 
 impl Made {
@@ -102,6 +104,11 @@ impl Made {
                 log::debug(|| format!("{error:#}"));
             }
         }
+    }
+
+    /// The container has the cgroup `directory`.
+    pub(super) fn has(&self, directory: &Path) -> bool {
+        !self.missing.iter().any(|missing| missing == directory)
     }
 
     /// Makes `directory` and what is missing above it, down from `top`. Says whether it was new.
@@ -148,7 +155,14 @@ impl Plan {
     fn make_all(&self, made: &mut Made) -> Result<Entry> {
         let mut entry = Entry::default();
         for group in &self.groups {
-            let new = made.directory(&group.hierarchy.mount, &group.directory)?;
+            let new = match made.directory(&group.hierarchy.mount, &group.directory) {
+                Err(error) if self.rights != Rights::Root && is_refused(&error) => {
+                    self.go_without(group, error)?;
+                    made.missing.push(group.directory.clone());
+                    continue;
+                }
+                other => other?,
+            };
             if !new {
                 processes::check_unused(&group.directory)?;
             }
@@ -192,6 +206,29 @@ impl Plan {
         Ok(())
     }
 
+    /// An ordinary user has no cgroups unless somebody gave him some. Only who asks for something
+    /// that takes one misses it.
+    fn go_without(&self, group: &Group, error: anyhow::Error) -> Result<()> {
+        if self.rights == Rights::RootlessAnywhere && group.settings.is_empty() {
+            log::debug(|| format!("go on without a cgroup: {error:#}"));
+            return Ok(());
+        }
+        Err(error.context(
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+        ))
+    }
+
+    /// An ordinary user cannot give device rules, nor does he make devices.
+    fn devices_may_fail(&self, result: Result<()>) -> Result<()> {
+        match result.context("linux.resources.devices") {
+            Err(error) if self.rights != Rights::Root && is_refused(&error) => {
+                log::debug(|| format!("go on without device rules: {error:#}"));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     fn make_v1(&self, group: &Group) -> Result<()> {
         if group.has("cpuset") {
             cpuset::inherit(&group.hierarchy.mount, &group.directory)?;
@@ -201,8 +238,7 @@ impl Plan {
         }
         if group.has("devices") {
             for (file, lines) in self.devices.v1_lines() {
-                write_each(&group.directory.join(file), &lines)
-                    .context("linux.resources.devices")?;
+                self.devices_may_fail(write_each(&group.directory.join(file), &lines))?;
             }
         }
         Ok(())
@@ -225,11 +261,18 @@ impl Plan {
             device_program::detach_all(&group.directory)?;
         }
         if !self.devices.allow_everything() {
-            device_program::attach(&self.devices, &group.directory)
-                .context("linux.resources.devices")?;
+            self.devices_may_fail(device_program::attach(&self.devices, &group.directory))?;
         }
         Ok(())
     }
+}
+
+/// The caller lacks a right, or the file system is read-only as in many containers.
+fn is_refused(error: &anyhow::Error) -> bool {
+    use nix::errno::Errno::{EACCES, EPERM, EROFS};
+    let number = error.downcast_ref::<nix::errno::Errno>().map(|errno| *errno as i32);
+    let number = number.or_else(|| error.downcast_ref::<std::io::Error>()?.raw_os_error());
+    number.is_some_and(|number| [EACCES, EPERM, EROFS].iter().any(|one| *one as i32 == number))
 }
 
 fn open_for_writing(path: &Path) -> Result<File> {

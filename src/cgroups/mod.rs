@@ -36,6 +36,19 @@ pub struct Plan {
     v2: bool,
     /// The unit, if systemd makes the cgroups.
     unit: Option<systemd::Planned>,
+    /// What the caller may do about them.
+    rights: Rights,
+}
+
+/// What to do about cgroups that the caller may not make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rights {
+    /// Nobody expects that: it is an error.
+    Root,
+    /// The document names a place for them, but device rules may be missed (BXD-07).
+    Rootless,
+    /// Go on without those that have no limits (BXG-25).
+    RootlessAnywhere,
 }
 
 /// Who makes the cgroups of a container.
@@ -82,7 +95,7 @@ impl Plan {
     ///
     /// # Errors
     /// For limits that contradict each other, or that no hierarchy here can set.
-    pub fn new(linux: Option<&Linux>, id: &str, host: &Cgroups) -> Result<Self> {
+    pub fn new(linux: Option<&Linux>, id: &str, host: &Cgroups, rootless: bool) -> Result<Self> {
         let none = LinuxResources::default();
         let resources = linux.and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
         let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
@@ -111,7 +124,18 @@ impl Plan {
         }
         let rules = resources.devices().as_deref().unwrap_or_default();
         let configured = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-        Ok(Self { groups, devices: Devices::from_rules(rules, configured)?, v2, unit: None })
+        let rights = match path.filter(|path| !path.as_os_str().is_empty()) {
+            _ if !rootless => Rights::Root,
+            Some(_) => Rights::Rootless,
+            None => Rights::RootlessAnywhere,
+        };
+        Ok(Self {
+            groups,
+            devices: Devices::from_rules(rules, configured)?,
+            v2,
+            unit: None,
+            rights,
+        })
     }
 
     /// The directories, one per hierarchy.
@@ -123,6 +147,14 @@ impl Plan {
         });
         let unit = self.unit.as_ref().map(|planned| planned.unit.clone());
         Record { groups: groups.collect(), v2: self.v2, unit }
+    }
+
+    /// The directories that there are, when the caller has to do without some.
+    #[must_use]
+    pub fn record_of(&self, made: &Made) -> Record {
+        let mut record = self.record();
+        record.groups.retain(|place| made.has(&place.directory));
+        record
     }
 
     /// Where each hierarchy is mounted.
@@ -154,6 +186,12 @@ struct Place {
 }
 
 impl Record {
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// The cgroup with this controller; on v2 it is the one for all.
     #[must_use]
     pub fn directory(&self, controller: &str) -> Option<&Path> {
@@ -208,7 +246,7 @@ pub(crate) mod tests {
     }
 
     fn plan(linux: Value, host: &Cgroups) -> Result<Plan> {
-        Plan::new(Some(&serde_json::from_value(linux).unwrap()), "box", host)
+        Plan::new(Some(&serde_json::from_value(linux).unwrap()), "box", host, false)
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub(super) fn run() -> Result<i32> {
                 "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": false
             },
             "seccomp": seccomp(),
-            "apparmor": no,
-            "selinux": no,
+            "apparmor": {"enabled": true},
+            "selinux": {"enabled": true},
             "intelRdt": no,
             "mountExtensions": {"idmap": {"enabled": true}},
             "netDevices": no,

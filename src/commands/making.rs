@@ -48,6 +48,7 @@ pub(super) fn make(
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
         preserve_fds: args.preserve_fds,
+        rootless: global.rootless,
     };
     let (host, driver) = cgroup_driver(global, &checked.spec)?;
     let plan = Plan::new(&args.id, &checked, &host, &driver, options)?;
@@ -65,7 +66,7 @@ pub(super) fn make(
         pid_file: args.pid_file.as_deref(),
         start: then != Then::Wait && caller.is_none(),
         console,
-        pidfd_socket: args.pidfd_socket.as_deref(),
+        pidfd_socket: args.pidfd_socket.as_deref().or_else(|| plan.pidfd_receiver()),
     };
     let created = create(request).context("unable to start container process")?;
     Ok((created, caller))

@@ -17,10 +17,11 @@ mod terminal;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use nix::unistd::geteuid;
 
-use crate::cli::{self, Command, NAME, VERSION};
+use crate::cli::{self, Command, VERSION, name};
 use crate::container::Store;
-use crate::log;
+use crate::{host, log};
 
 /// Global options, resolved.
 #[derive(Debug)]
@@ -29,8 +30,8 @@ pub struct Global {
     pub store: Store,
     /// Who makes cgroups.
     pub manager: CgroupManager,
-    /// The caller is nobody whom root's services serve; `None` to find out.
-    pub rootless: Option<bool>,
+    /// Do without cgroups that the caller may not make, if nothing asks for them.
+    pub rootless: bool,
 }
 
 /// Who makes cgroups.
@@ -55,16 +56,6 @@ impl CgroupManager {
             Some(other) => bail!("--cgroup-manager: unknown cgroup manager {other:?}"),
         })
     }
-}
-
-/// Booleans as runc takes them, or `auto`.
-fn rootless(text: &str) -> Result<Option<bool>> {
-    Ok(match text {
-        "auto" | "" => None,
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        other => bail!("--rootless: {other:?} is neither a boolean nor \"auto\""),
-    })
 }
 
 /// A command that failed.
@@ -92,10 +83,13 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
         other => bail!("invalid log-format: {other}"),
     };
     log::open(options.debug, format, options.log.as_deref())?;
-    let (manager, rootless) = (CgroupManager::new(&options)?, rootless(&options.rootless)?);
-    let global = Global { store: Store::new(root(options.root)?), manager, rootless };
+    if options.version {
+        return version();
+    }
+    let manager = CgroupManager::new(&options)?;
+    let global =
+        Global { rootless: rootless(&options.rootless)?, store: store(options.root)?, manager };
     match command {
-        _ if options.version => version(),
         Some(Command::Checkpoint(_)) => bail!("checkpoint: not supported by this version"),
         Some(Command::Create(args)) => create::run(&global, args),
         Some(Command::Delete(args)) => delete::run(&global, &args),
@@ -115,23 +109,46 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
 
 /// dockerd takes the word after `version` and go-runc the whole (ENGINES 2).
 fn version() -> Result<i32> {
-    output(&format!("{NAME} version {VERSION}\nspec: {}\n", crate::spec::VERSION))?;
+    output(&format!("{} version {VERSION}\nspec: {}\n", name(), crate::spec::VERSION))?;
     Ok(0)
 }
 
 /// Where containers are kept: by default on a tmpfs of the host, or of the user.
-fn root(option: Option<PathBuf>) -> Result<PathBuf> {
+fn store(option: Option<PathBuf>) -> Result<Store> {
     if let Some(path) = option {
         let path = std::path::absolute(path)?;
         if path.as_os_str() == "/" {
             bail!("Option --root argument should not be set to /");
         }
-        return Ok(path);
+        return Ok(Store::new(path));
     }
     // Podman sets it to nothing for root, which counts as not set.
     let of_user = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
-    let base = of_user.filter(|_| !nix::unistd::geteuid().is_root());
-    Ok(base.map_or(PathBuf::from("/run"), PathBuf::from).join(NAME))
+    Ok(match of_user.filter(|_| has_runtime_directory()) {
+        Some(base) => Store::in_runtime_directory(PathBuf::from(base).join(name())),
+        None => Store::new(PathBuf::from("/run").join(name())),
+    })
+}
+
+/// The caller is an ordinary user, who may be root in a user namespace of his own: his environment
+/// then tells that he was not root before (BXC-01).
+fn has_runtime_directory() -> bool {
+    if !geteuid().is_root() {
+        return true;
+    }
+    host::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root")
+}
+
+/// `--rootless`; by itself for an ordinary user, and in a user namespace, whose root has cgroups
+/// only where somebody gave him some (BXG-24).
+fn rootless(option: &str) -> Result<bool> {
+    match option {
+        "" => Ok(!geteuid().is_root() || host::in_user_namespace()),
+        auto if auto.eq_ignore_ascii_case("auto") => rootless(""),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        other => bail!("--rootless: {other:?} is none of true, false, auto"),
+    }
 }
 
 /// Writes to standard output whole, or fails: a reader that went away is an error here.

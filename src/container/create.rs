@@ -120,6 +120,7 @@ impl Attempt<'_> {
         let procfs = Procfs::open()?;
         let mapped = map_ids(plan, &joined, &procfs)?;
         let (made, cgroups) = plan.cgroups.make()?;
+        facts.cgroups = plan.cgroups.record_of(&made);
         self.made = Some(made);
         let (ours, channel) = pair("runtime", "container's init")?;
         let setup = init::Setup {
@@ -239,7 +240,6 @@ impl Attempt<'_> {
                     let init = self.init.as_mut().context("the container's init")?;
                     init.replace(Pid::from_raw(pid))?;
                     self.plan.namespaces.maps.check_joined(procfs, Pid::from_raw(pid))?;
-                    self.set_oom_score(procfs)?;
                     channel.send(&FromRuntime::Adopted)?;
                 }
                 Some(FromInit::Hooks) => {

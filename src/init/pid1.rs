@@ -22,7 +22,7 @@ use crate::process::{affinity, keyring, stdio};
 use crate::resolve::Root;
 use crate::rootfs::Tree;
 use crate::spec::state::{State, Status};
-use crate::sys::process::set_domain_name;
+use crate::sys::process::{end_by_signals, set_domain_name};
 use crate::sys::sealed::Image;
 use crate::{error, log};
 
@@ -79,7 +79,7 @@ impl Setup<'_> {
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
         process.set_machine()?;
-        process.become_user(&tree.root, plan.seccomp.is_some()).map(Some)
+        process.become_user(&tree.root, &self.procfs, plan.seccomp.is_some()).map(Some)
     }
 
     /// Gets into the cgroups, or waits until systemd has done it.
@@ -173,6 +173,8 @@ fn commit(plan: &Plan, channel: &Channel<FromInit, FromRuntime>, gate: &Inside) 
     if !has_start_hooks(plan) {
         reset_signals().context("reset signals")?;
     }
+    // As with runc, `kill` of a container that was never started ends it.
+    end_by_signals();
     let limits = plan.process.as_ref().map(|process| process.rlimits.as_slice());
     let filter = plan.process.as_ref().zip(plan.seccomp.as_ref());
     let keep = gate.descriptors();

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::symlinkat;
 
-use super::mount::{Mount, clone_host_path, new_fs};
+use super::mount::{Mount, clone_host_path};
+use super::new_fs::new_fs;
+use super::options::Options;
 use crate::resolve::Root;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr, move_mount};
 
@@ -54,7 +56,8 @@ pub(super) fn attach(mount: &Mount, root: &Root, view: &View) -> Result<OwnedFd>
 fn attach_v2(mount: &Mount, root: &Root, host: &Path, namespace: bool) -> Result<OwnedFd> {
     let (target, _) = mount.open_destination(root, true)?;
     let made = if namespace {
-        new_fs("cgroup2", "cgroup", [], &mount.options.data, mount.options.set)?
+        let Options { data, set, .. } = &mount.options;
+        new_fs("cgroup2", "cgroup", [], data, *set, mount.label.as_deref())?
     } else {
         let made = clone_host_path(host)?;
         mount_setattr(made.as_fd(), replace(mount.options.set), false).context("mount_setattr")?;
@@ -68,9 +71,10 @@ fn attach_v1(mount: &Mount, root: &Root, hierarchies: &[Hierarchy]) -> Result<Ow
     let (target, _) = mount.open_destination(root, true)?;
     let data = ["mode=755".to_string()];
     let top = mount.options.set & !MOUNT_ATTR_RDONLY;
-    let tmpfs = new_fs("tmpfs", "tmpfs", [], &data, top)?;
+    let tmpfs = new_fs("tmpfs", "tmpfs", [], &data, top, mount.label.as_deref())?;
     move_mount(tmpfs.as_fd(), target.as_fd()).context("attach it")?;
-    for hierarchy in hierarchies {
+    // A caller without rights goes on without some: see `cgroups`.
+    for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.path.exists()) {
         let name = OsStr::new(&hierarchy.name);
         attach_hierarchy(mount, tmpfs.as_fd(), hierarchy)
             .with_context(|| hierarchy.path.display().to_string())?;

@@ -9,7 +9,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 
 use super::fault;
-use super::mount::{is_directory, new_fs};
+use super::mount::is_directory;
+use super::new_fs::new_fs;
 use crate::resolve::Root;
 use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat;
@@ -44,8 +45,8 @@ pub(super) fn make_read_only(root: &Root, paths: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// Those of making the mounts, or a `/dev/null` that is not the null device (CVE-2025-31133).
-pub(super) fn hide(root: &Root, paths: &[String]) -> Result<()> {
-    let mut cover = Cover { root, file: None, directory: None };
+pub(super) fn hide(root: &Root, paths: &[String], label: Option<&str>) -> Result<()> {
+    let mut cover = Cover { root, label, file: None, directory: None };
     for (index, path) in paths.iter().enumerate() {
         let Some(target) = find(root, path)? else { continue };
         if fault::skips(|| format!("linux.maskedPaths[{index}]")) {
@@ -68,6 +69,7 @@ pub(super) fn find(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
 
 struct Cover<'a> {
     root: &'a Root,
+    label: Option<&'a str>,
     file: Option<OwnedFd>,
     directory: Option<OwnedFd>,
 }
@@ -80,7 +82,7 @@ impl Cover<'_> {
             // The first directory gets the tmpfs itself: before Linux 6.15 a mount that is
             // attached nowhere cannot be copied.
             let data = ["nr_blocks=1", "nr_inodes=1"].map(str::to_string);
-            let empty = new_fs("tmpfs", "tmpfs", ["ro"], &data, MOUNT_ATTR_RDONLY)?;
+            let empty = new_fs("tmpfs", "tmpfs", ["ro"], &data, MOUNT_ATTR_RDONLY, self.label)?;
             mount::move_mount(empty.as_fd(), target.as_fd()).context("move_mount")?;
             self.directory = Some(empty);
             return Ok(());

@@ -12,6 +12,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::id_map::{IdMap, Mapped};
+use super::new_fs::new_fs;
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
 use crate::resolve::{Missing, Root};
@@ -47,6 +48,8 @@ pub(super) struct Mount {
     pub(super) options: Options,
     /// Owners of files are mapped.
     pub(super) id_map: Option<IdMap>,
+    /// What SELinux sees in new file systems.
+    pub(super) label: Option<String>,
 }
 
 /// What is mounted.
@@ -114,7 +117,7 @@ impl Mount {
         let id_map = IdMap::from_spec(mount, &kind, options.id_map, user_namespace)
             .with_context(|| format!("mounts[{index}]"))?;
         let destination = clean(mount.destination());
-        let mount = Self { index, destination, kind, options, id_map };
+        let mount = Self { index, destination, kind, options, id_map, label: None };
         mount.check().with_context(|| format!("mounts[{index}]"))?;
         Ok(mount)
     }
@@ -236,7 +239,10 @@ impl Mount {
             if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
-        let mount = new_fs(fstype, source, flags, &data, attributes)?;
+        // These three cannot have one.
+        let label =
+            self.label.as_deref().filter(|_| !matches!(fstype, "proc" | "sysfs" | "mqueue"));
+        let mount = new_fs(fstype, source, flags, &data, attributes, label)?;
         if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
             map.apply(&mount, namespace)?;
         }
@@ -367,45 +373,6 @@ pub(super) fn propagate(mount: &OwnedFd, changes: &[Propagation]) -> Result<()> 
             .context("change its propagation")?;
     }
     Ok(())
-}
-
-/// Makes a file system and a detached mount of it with `attributes`.
-///
-/// # Errors
-/// Those of fsopen(2), fsconfig(2) and fsmount(2), with the parameter that was refused.
-pub(super) fn new_fs<'a>(
-    fstype: &str,
-    source: &str,
-    flags: impl IntoIterator<Item = &'a str>,
-    data: &[String],
-    attributes: u64,
-) -> Result<OwnedFd> {
-    let string = |text: &str| CString::new(text).context("a NUL byte");
-    let fs = mount::fsopen(&string(fstype)?).with_context(|| format!("fsopen {fstype}"))?;
-    let set = |key: &str, value: Option<&str>| -> Result<()> {
-        let key = string(key)?;
-        match value {
-            Some(value) => mount::fsconfig_string(fs.as_fd(), &key, &string(value)?)?,
-            None => mount::fsconfig_flag(fs.as_fd(), &key)?,
-        }
-        Ok(())
-    };
-    if !source.is_empty() {
-        set("source", Some(source)).with_context(|| format!("source {source:?}"))?;
-    }
-    for word in flags {
-        set(word, None).with_context(|| format!("option {word:?}"))?;
-    }
-    // A word may itself be a list: the data of mount(2) is separated by commas.
-    for word in data.iter().flat_map(|word| word.split(',')).filter(|word| !word.is_empty()) {
-        match word.split_once('=') {
-            Some((key, value)) => set(key, Some(value)),
-            None => set(word, None),
-        }
-        .with_context(|| format!("option {word:?}"))?;
-    }
-    mount::fsconfig_create(fs.as_fd()).with_context(|| format!("make the {fstype}"))?;
-    mount::fsmount(fs.as_fd(), attributes).context("fsmount")
 }
 
 /// Returns a detached copy of the mount at a path of the host.

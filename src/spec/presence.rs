@@ -17,7 +17,7 @@ const REQUIRED: [(&str, &[&str]); 26] = [
     ("process.consoleSize", &["height", "width"]),
     ("process.rlimits[]", &["type", "soft", "hard"]),
     ("process.scheduler", &["policy"]),
-    ("process.ioPriority", &["class", "priority"]),
+    ("process.ioPriority", &["class"]),
     ("mounts[]", &["destination"]),
     ("mounts[].uidMappings[]", &["containerID", "hostID", "size"]),
     ("mounts[].gidMappings[]", &["containerID", "hostID", "size"]),

@@ -3,26 +3,14 @@
 //! A value that asks for nothing (empty, zero, false) is accepted: engines write those.
 
 use anyhow::{Result, bail};
-use oci_spec::runtime::{
-    Linux, LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, Process, Spec,
-};
+use oci_spec::runtime::{Linux, LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, Spec};
 
 /// Refuses a document that asks for something this version cannot do.
 pub(super) fn refuse(spec: &Spec) -> Result<()> {
     let mut asked = Vec::new();
-    if let Some(process) = spec.process() {
-        refuse_process(process)?;
-    }
     if let Some(linux) = spec.linux() {
         self::linux(linux, &mut asked);
     }
-    refuse_first(asked)
-}
-
-/// Refuses a `process` object that asks for something this version cannot do.
-pub(super) fn refuse_process(process: &Process) -> Result<()> {
-    let mut asked = Vec::new();
-    self::process(process, &mut asked);
     refuse_first(asked)
 }
 
@@ -35,23 +23,10 @@ fn refuse_first(asked: Asked) -> Result<()> {
 
 type Asked = Vec<(String, bool)>;
 
-fn process(process: &Process, asked: &mut Asked) {
-    let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    asked.extend(
-        [
-            ("process.apparmorProfile", text(process.apparmor_profile())),
-            ("process.selinuxLabel", text(process.selinux_label())),
-        ]
-        .map(|(path, asked)| (path.to_string(), asked)),
-    );
-}
-
 fn linux(linux: &Linux, asked: &mut Asked) {
     let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());
-    let label = linux.mount_label().as_ref().is_some_and(|label| !label.is_empty());
     asked.extend(
         [
-            ("linux.mountLabel", label),
             ("linux.intelRdt", linux.intel_rdt().is_some()),
             ("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty())),
             ("linux.netDevices", linux.net_devices().iter().flatten().count() > 0),
@@ -122,7 +97,6 @@ mod tests {
         let linux = |change| json!({"linux": change});
         let resources = |change| json!({"linux": {"resources": change}});
         refused([
-            (json!({"process": {"apparmorProfile": "x"}}), "process.apparmorProfile: "),
             (linux(json!({"netDevices": {"eth0": {}}})), "linux.netDevices: "),
             (resources(json!({"blockIO": {"weight": 10}})), "linux.resources.blockIO: "),
             (resources(json!({"unified": {"a.b": "c"}})), "linux.resources.unified: "),

@@ -14,9 +14,11 @@ mod cgroups;
 mod cgroups_v2;
 mod commands;
 mod documents;
+mod drop_in;
 mod exec;
 mod hooks;
 mod id_maps;
+mod labels;
 mod leftovers;
 mod lifecycle;
 mod mounts;
@@ -24,6 +26,7 @@ mod namespaces;
 mod process;
 mod races;
 mod rootfs;
+mod rootless;
 mod seccomp;
 mod security;
 mod terminal;
@@ -41,9 +44,11 @@ fn main() -> ExitCode {
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
+        Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
+        Suite { name: "labels", tests: labels::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
+        Suite { name: "rootless", tests: rootless::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },

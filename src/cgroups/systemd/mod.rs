@@ -54,14 +54,14 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Asks the manager of this user about itself: whoever is not root has his own, and so has
-    /// root of a user namespace in which the system's manager is somebody else's process.
+    /// Asks the manager about itself: for a `rootless` caller that of the user, unless he is root
+    /// of a user namespace in which a systemd of its own runs.
     ///
     /// # Errors
     /// When it cannot be reached, or does not answer.
-    pub fn ask(rootless: Option<bool>) -> Result<Self> {
-        let is_ours = || fs::metadata(RUNNING).map_or(true, |running| running.uid() == 0);
-        let user = rootless.unwrap_or_else(|| !geteuid().is_root() || !is_ours());
+    pub fn ask(rootless: bool) -> Result<Self> {
+        let is_ours = || fs::metadata(RUNNING).is_ok_and(|running| running.uid() == 0);
+        let user = rootless && !(geteuid().is_root() && is_ours());
         let mut bus = connect(user)?;
         let version = ask(&mut bus, "Version")?;
         let root = ask(&mut bus, "ControlGroup")?;

@@ -20,6 +20,12 @@ pub enum Needs {
     TwoProcessors,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
+    /// AppArmor in force, and what loads profiles.
+    AppArmor,
+    /// No AppArmor.
+    NoAppArmor,
+    /// newuidmap(1) and newgidmap(1).
+    UidMap,
     /// Docker with all that it needs, and the right to make namespaces for it.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Docker,
@@ -47,6 +53,9 @@ impl Needs {
             Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
             Self::TwoProcessors if processors() < 2 => "needs two processors",
             Self::Strace if !has_program("strace") => "needs strace",
+            Self::AppArmor if !has_apparmor() => "needs AppArmor",
+            Self::NoAppArmor if has_apparmor() => "needs to be without AppArmor",
+            Self::UidMap if !has_program("newuidmap") => "needs newuidmap",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
                 return missing.map(|name| format!("needs {name}"));
@@ -71,6 +80,10 @@ pub fn is_v2() -> bool {
 pub fn has_sys_resource() -> bool {
     let capability = caps::Capability::CAP_SYS_RESOURCE;
     caps::has_cap(None, caps::CapSet::Permitted, capability).unwrap_or(true)
+}
+
+fn has_apparmor() -> bool {
+    orlop::host::has_apparmor() && program("apparmor_parser").is_some()
 }
 
 fn processors() -> usize {

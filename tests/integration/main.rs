@@ -27,6 +27,7 @@ mod process;
 mod races;
 mod rootfs;
 mod rootless;
+mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "rootless", tests: rootless::TESTS },
+        Suite { name: "sandboxes", tests: sandboxes::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },

@@ -191,6 +191,9 @@ impl Talk<'_> {
     /// Does what would have been in the way of the process, or is beyond its rights.
     fn commit(&self, limits: &[usize]) -> Result<()> {
         rlimits::set(&self.plan.process.rlimits, limits, self.child.pid)?;
+        if let Some(rdt) = &self.facts.rdt {
+            rdt.place(self.child.pid)?;
+        }
         if let Some(path) = self.pidfd_socket {
             self.child.send_pidfd(path, "setns")?;
         }

@@ -49,6 +49,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// Cgroups to make.
     pub cgroups: cgroups::Plan,
+    /// Its group of resctrl, if it has one.
+    pub rdt: Option<cgroups::rdt::Plan>,
     /// What the container sees of cgroups, if it sees them.
     pub cgroup_view: Option<View>,
     /// Mounts, devices, masks.
@@ -122,6 +124,7 @@ impl Plan {
             cgroup_view: view(&cgroups, &namespaces).filter(|_| rootfs.shows_cgroups()),
             namespaces,
             cgroups,
+            rdt: cgroups::rdt::Plan::new(linux, id),
             rootfs,
             seccomp: process.is_some().then(|| Filter::from_spec(spec)).transpose()?.flatten(),
             process,

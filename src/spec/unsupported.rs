@@ -27,7 +27,6 @@ fn linux(linux: &Linux, asked: &mut Asked) {
     let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());
     asked.extend(
         [
-            ("linux.intelRdt", linux.intel_rdt().is_some()),
             ("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty())),
             ("linux.netDevices", linux.net_devices().iter().flatten().count() > 0),
         ]

@@ -157,17 +157,6 @@ impl Attempt<'_> {
         Ok(Created { container: Container { directory, facts }, init, gate })
     }
 
-    /// Makes the group of resctrl, which is written down at once: groups are few.
-    fn make_rdt(&self, facts: &mut Facts) -> Result<()> {
-        let Some(plan) = &self.plan.rdt else { return Ok(()) };
-        let record = plan.make()?;
-        facts.rdt = Some(record.clone());
-        facts.save(self.directory()?).inspect_err(|_| {
-            // Nobody would find it any more; what is read in the end does not know of it.
-            let _ = record.remove();
-        })
-    }
-
     /// Has systemd put the process that waits for it into the container's cgroups.
     fn place(&mut self, channel: &Channel<FromRuntime, FromInit>) -> Result<()> {
         if !self.plan.cgroups.waits_for_systemd() {
@@ -177,6 +166,17 @@ impl Attempt<'_> {
         let made = self.made.as_mut().context("the container's cgroups")?;
         self.plan.cgroups.place(pid, made)?;
         channel.send(&FromRuntime::Placed)
+    }
+
+    /// Makes the group of resctrl, which is written down at once: groups are few.
+    fn make_rdt(&self, facts: &mut Facts) -> Result<()> {
+        let Some(plan) = &self.plan.rdt else { return Ok(()) };
+        let record = plan.make()?;
+        facts.rdt = Some(record.clone());
+        facts.save(self.directory()?).inspect_err(|_| {
+            // Nobody would find it any more; what is read in the end does not know of it.
+            let _ = record.remove();
+        })
     }
 
     fn save_pid(&self, facts: &mut Facts, procfs: &Procfs) -> Result<()> {

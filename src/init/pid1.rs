@@ -78,6 +78,7 @@ impl Setup<'_> {
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
         process.set_machine()?;
+        process.make_cwd(&tree.root)?;
         process.become_user(&tree.root, &self.procfs, plan.seccomp.is_some()).map(Some)
     }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::LinuxIdMapping;
 
 use super::Rootfs;
+use super::calls::Calls;
 use super::mount::{Kind, Mount};
 use crate::sys::mount;
 
@@ -87,6 +88,8 @@ impl Rootfs {
     /// Those of opening and mapping the source of a bind mount, with the JSON path.
     pub fn map_ids(&self, index: usize, namespace: OwnedFd) -> Result<Mapped> {
         let mount = self.mounts.get(index).context("there is no such mount")?;
+        let possible = mount::descriptor_calls_exist();
+        mount.context(possible.then_some(()).context("id-mapped mounts need mount_setattr"))?;
         mount.context(mount.map_ids(namespace))
     }
 }
@@ -96,7 +99,7 @@ impl Mount {
         let (Kind::Bind { source, recursive }, Some(map)) = (&self.kind, &self.id_map) else {
             return Ok(Mapped::Namespace(namespace));
         };
-        let mount = self.open_source(source, *recursive)?;
+        let mount = self.open_source(&Calls::Descriptors, source, *recursive)?;
         map.apply(&mount, &namespace)?;
         Ok(Mapped::Source(mount))
     }

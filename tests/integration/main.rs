@@ -24,14 +24,17 @@ mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod pausing;
 mod process;
 mod races;
 mod rootfs;
 mod rootless;
+mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
 mod units;
+mod updates;
 mod verification;
 
 use std::process::ExitCode;
@@ -56,14 +59,17 @@ fn main() -> ExitCode {
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
+        Suite { name: "pausing", tests: pausing::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "rootless", tests: rootless::TESTS },
+        Suite { name: "sandboxes", tests: sandboxes::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
         Suite { name: "units", tests: units::TESTS },
+        Suite { name: "updates", tests: updates::TESTS },
         Suite { name: "verification", tests: verification::TESTS },
     ])
 }

@@ -76,7 +76,7 @@ fn per_second(quota: u64, period: u64) -> Option<u64> {
 pub(super) fn properties(settings: &[Setting], version: u32) -> Result<Vec<Property>> {
     let idle = file(settings, "cpu.idle").is_some_and(|idle| idle.trim() == "1") && version >= 252;
     let mut properties = Vec::new();
-    for Setting { file: name, value, json } in settings {
+    for Setting { file: name, value, json, .. } in settings {
         let value = value.trim();
         let context = || format!("linux.resources.{json}: {value:?}");
         match name.as_str() {

@@ -274,7 +274,8 @@ impl Attempt<'_> {
                     return Err(anyhow!(remote).context("error during container init"));
                 }
                 None => {
-                    let oom = self.plan.cgroups.record().oom_killed();
+                    let record = self.plan.cgroups.record();
+                    let oom = self.made.as_ref().is_some_and(|made| made.oom_killed(&record));
                     return Err(self.init()?.why_it_ended("the container's init", oom));
                 }
             }

@@ -10,6 +10,7 @@ mod harness;
 
 mod attacks;
 mod bad_input;
+mod bus;
 mod cgroups;
 mod cgroups_v2;
 mod commands;
@@ -33,6 +34,7 @@ mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
+mod units;
 mod updates;
 mod verification;
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     run(&[
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
+        Suite { name: "bus", tests: bus::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
+        Suite { name: "units", tests: units::TESTS },
         Suite { name: "updates", tests: updates::TESTS },
         Suite { name: "verification", tests: verification::TESTS },
     ])

@@ -11,6 +11,7 @@ pub mod delete;
 pub mod exec;
 pub mod foreground;
 pub mod kill;
+pub mod notify;
 pub mod pid_file;
 pub mod relay;
 pub mod start;
@@ -108,6 +109,12 @@ impl Store {
             other => other.with_context(|| format!("make the directory {}", path.display()))?,
         }
         Directory::open(path)?.lock()
+    }
+
+    /// Where the directory of a container is.
+    #[must_use]
+    pub fn directory(&self, id: &str) -> PathBuf {
+        self.path.join(id)
     }
 
     /// Opens the directory of a container, without a lock.

@@ -31,7 +31,7 @@ use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr};
 use crate::sys::stat::set_label;
 use dev::Device;
 pub use host_mount::HostMount;
-pub use id_map::{IdMap, Mapped};
+pub use id_map::{IdMap, Prepared};
 use mount::{Kind, Mount};
 
 /// How the root is changed.
@@ -72,8 +72,8 @@ pub struct Rootfs {
     change: Change,
     mounts: Vec<Mount>,
     devices: Vec<Device>,
-    /// Devices are bound from the host, as nobody may make them in a user namespace.
-    bind_devices: bool,
+    /// The container is in one: devices are bound from the host, as nobody may make them there.
+    user_namespace: bool,
     /// `/dev` is the container's own and gets devices and links.
     own_dev: bool,
     masked: Vec<String>,
@@ -130,7 +130,7 @@ impl Rootfs {
             propagation: propagation(words.unwrap_or_default()),
             change,
             devices: if own_dev { Device::list(devices) } else { Vec::new() },
-            bind_devices: user_namespace,
+            user_namespace,
             own_dev,
             mounts,
             label,
@@ -164,15 +164,15 @@ impl Rootfs {
         self.mounts.iter().any(|mount| mount.kind == Kind::Cgroup)
     }
 
-    /// Mounts everything and makes the devices, with the host's root still in place. `mapped` is
-    /// what the runtime prepared for mounts with mapped ids, by their place in the document.
+    /// Mounts everything and makes the devices, with the host's root still in place. `prepared` is
+    /// what the runtime prepared for some mounts, by their place in the document.
     ///
     /// # Errors
     /// The first mount or device that cannot be made, with its JSON path.
     pub fn prepare(
         &self,
         cgroups: Option<&cgroup::View>,
-        mut mapped: HashMap<usize, Mapped>,
+        mut prepared: HashMap<usize, Prepared>,
     ) -> Result<Tree> {
         let here = pivot::open_root(&self.path).context("root.path: mount it")?;
         if self.change != Change::Chroot {
@@ -185,12 +185,12 @@ impl Rootfs {
                 (Kind::Cgroup, Some(view)) => cgroup::attach(mount, &tree.root, view).map(Some),
                 // No cgroups on this host: there is nothing to show.
                 (Kind::Cgroup, None) => Ok(None),
-                _ => mount.attach(&tree.root, mapped.remove(&mount.index)).map(Some),
+                _ => mount.attach(&tree.root, prepared.remove(&mount.index)).map(Some),
             };
             tree.mounts.push(mount.context(attached)?);
         }
         for device in &self.devices {
-            device.make(&tree.root, self.bind_devices)?;
+            device.make(&tree.root, self.user_namespace)?;
         }
         if self.own_dev {
             dev::make_links(&tree.root)?;

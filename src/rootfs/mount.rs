@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::id_map::{IdMap, Mapped};
+use super::id_map::{IdMap, Prepared};
 use super::new_fs::new_fs;
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
@@ -179,16 +179,16 @@ impl Mount {
     ///
     /// # Errors
     /// Those of resolving the destination, making the mount, and attaching it.
-    pub(super) fn attach(&self, root: &Root, mapped: Option<Mapped>) -> Result<OwnedFd> {
+    pub(super) fn attach(&self, root: &Root, prepared: Option<Prepared>) -> Result<OwnedFd> {
         match &self.kind {
             Kind::Bind { source, recursive } => {
-                let mount = match mapped {
-                    Some(Mapped::Source(mount)) => mount,
+                let mount = match prepared {
+                    Some(Prepared::Source(mount)) => mount,
                     _ => self.open_source(source, *recursive)?,
                 };
                 self.attach_bind(root, mount)
             }
-            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source, mapped),
+            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source, prepared),
             Kind::Remount => self.remount(root),
             Kind::Cgroup => bail!("the caller attaches it"),
         }
@@ -225,7 +225,7 @@ impl Mount {
         root: &Root,
         fstype: &str,
         source: &str,
-        mapped: Option<Mapped>,
+        prepared: Option<Prepared>,
     ) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
         let mut data = self.options.data.clone();
@@ -243,7 +243,7 @@ impl Mount {
         let label =
             self.label.as_deref().filter(|_| !matches!(fstype, "proc" | "sysfs" | "mqueue"));
         let mount = new_fs(fstype, source, flags, &data, attributes, label)?;
-        if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
+        if let (Some(map), Some(Prepared::Namespace(namespace))) = (&self.id_map, &prepared) {
             map.apply(&mount, namespace)?;
         }
         if self.options.copy_up {

@@ -29,7 +29,6 @@ fn linux(linux: &Linux, asked: &mut Asked) {
         [
             ("linux.intelRdt", linux.intel_rdt().is_some()),
             ("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty())),
-            ("linux.netDevices", linux.net_devices().iter().flatten().count() > 0),
         ]
         .map(|(path, asked)| (path.to_string(), asked)),
     );
@@ -94,10 +93,8 @@ mod tests {
 
     #[test]
     fn what_asks_for_something_is_refused() {
-        let linux = |change| json!({"linux": change});
         let resources = |change| json!({"linux": {"resources": change}});
         refused([
-            (linux(json!({"netDevices": {"eth0": {}}})), "linux.netDevices: "),
             (resources(json!({"blockIO": {"weight": 10}})), "linux.resources.blockIO: "),
             (resources(json!({"unified": {"a.b": "c"}})), "linux.resources.unified: "),
             (resources(json!({"memory": {"swappiness": 0}})), "memory.swappiness: "),

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod activation;
 mod attacks;
 mod bad_input;
 mod cgroups;
@@ -17,11 +18,13 @@ mod documents;
 mod exec;
 mod hooks;
 mod id_maps;
+mod joining;
 mod labels;
 mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod process;
 mod races;
 mod rootfs;
@@ -37,6 +40,7 @@ use harness::suite::{Suite, run};
 
 fn main() -> ExitCode {
     run(&[
+        Suite { name: "activation", tests: activation::TESTS },
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
@@ -46,11 +50,13 @@ fn main() -> ExitCode {
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
+        Suite { name: "joining", tests: joining::TESTS },
         Suite { name: "labels", tests: labels::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
+        Suite { name: "net_devices", tests: net_devices::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },

@@ -2,8 +2,9 @@
 
 mod checkpoint;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{ArgMatches, Args, FromArgMatches, Parser};
 
@@ -11,6 +12,26 @@ pub use checkpoint::{Checkpoint, Restore};
 
 /// What the program calls itself.
 pub const NAME: &str = "orlop";
+
+/// The name of the program in whose place it may stand: tools that know no other name start a
+/// link of that name and look for it in what they read.
+const REPLACED: &str = "runc";
+
+static CALLED: OnceLock<&'static str> = OnceLock::new();
+
+/// Takes over the name by which the program was started, if that is one it goes by.
+pub fn called(path: &OsStr) {
+    if Path::new(path).file_name() == Some(OsStr::new(REPLACED)) {
+        // There is one start only.
+        let _ = CALLED.set(REPLACED);
+    }
+}
+
+/// The name that versions, errors and help show.
+#[must_use]
+pub fn name() -> &'static str {
+    CALLED.get().copied().unwrap_or(NAME)
+}
 
 /// The version, from the package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

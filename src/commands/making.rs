@@ -80,7 +80,7 @@ pub(super) fn make(
         notify: manager.is_some(),
         start: then != Then::Wait && caller.is_none() && manager.is_none(),
         console,
-        pidfd_socket: args.pidfd_socket.as_deref(),
+        pidfd_socket: args.pidfd_socket.as_deref().or_else(|| plan.pidfd_receiver()),
     };
     let created = create(request).context("unable to start container process")?;
     Ok((created, caller))

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use nix::unistd::geteuid;
 
-use crate::cli::{self, Command, NAME, VERSION};
+use crate::cli::{self, Command, VERSION, name};
 use crate::container::Store;
 use crate::{host, log};
 
@@ -88,7 +88,7 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
 
 /// dockerd takes the word after `version` and go-runc the whole (ENGINES 2).
 fn version() -> Result<i32> {
-    output(&format!("{NAME} version {VERSION}\nspec: {}\n", crate::spec::VERSION))?;
+    output(&format!("{} version {VERSION}\nspec: {}\n", name(), crate::spec::VERSION))?;
     Ok(0)
 }
 
@@ -104,8 +104,8 @@ fn store(option: Option<PathBuf>) -> Result<Store> {
     // Podman sets it to nothing for root, which counts as not set.
     let of_user = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
     Ok(match of_user.filter(|_| has_runtime_directory()) {
-        Some(base) => Store::in_runtime_directory(PathBuf::from(base).join(NAME)),
-        None => Store::new(PathBuf::from("/run").join(NAME)),
+        Some(base) => Store::in_runtime_directory(PathBuf::from(base).join(name())),
+        None => Store::new(PathBuf::from("/run").join(name())),
     })
 }
 

@@ -5,7 +5,7 @@
 pub mod exec;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use nix::unistd::geteuid;
@@ -143,6 +143,14 @@ fn change(namespaces: &Namespaces, options: Options, linux: Option<&Linux>) -> R
         "linux.rootfsPropagation: {word:?} does not go with --no-pivot"
     );
     Ok(Change::Move)
+}
+
+impl Plan {
+    /// crun's annotation in place of `--pidfd-socket`.
+    #[must_use]
+    pub fn pidfd_receiver(&self) -> Option<&Path> {
+        self.annotations.get("run.oci.pidfd_receiver").map(Path::new)
+    }
 }
 
 fn annotations(spec: &Spec) -> BTreeMap<String, String> {

@@ -15,6 +15,7 @@ mod cgroups;
 mod cgroups_v2;
 mod commands;
 mod documents;
+mod drop_in;
 mod exec;
 mod hooks;
 mod id_maps;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
+        Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },

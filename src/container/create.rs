@@ -361,6 +361,10 @@ fn clone_context(errno: Errno) -> &'static str {
     match errno {
         Errno::EBUSY => "linux.cgroupsPath: it has controllers for the cgroups below it: clone3",
         Errno::EOPNOTSUPP => "linux.cgroupsPath: it is threaded, or beside threaded ones: clone3",
+        Errno::EPERM if !geteuid().is_root() => {
+            "make a user namespace, which an ordinary user may not do on every machine: clone3"
+        }
+        Errno::ENOSPC => "a namespace more than user.max_*_namespaces allow: clone3",
         _ => "clone3",
     }
 }

@@ -54,9 +54,10 @@ fn a_person_attaches_and_detaches() {
     user.screen.type_in("echo at''tached\n");
     user.screen.wait_for("attached");
     user.screen.type_in("\u{10}\u{11}");
-    assert_eq!(end(client), 0);
+    // Clients do not agree about the status of that.
+    end(client);
     assert_eq!(container.inspect(".State.Status"), "running");
-    let mut user = User::new(24, 80);
+    let user = User::new(24, 80);
     let client = user.start(&mut command(&["attach", &container.name]));
     user.screen.type_in("exit 6\n");
     assert_eq!(end(client), 6);

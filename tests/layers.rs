@@ -171,13 +171,15 @@ fn nothing_is_left_unfinished() {
     check(&complaints);
 }
 
-/// Only the place that says why may wait for a time instead of an event.
+/// Only the places that say why may wait for a time instead of an event.
 #[test]
 fn nobody_sleeps() {
     let complaints: Vec<_> = sources()
         .iter()
         .filter(|source| {
-            source.text.contains("sleep(") && !source.path.ends_with("cgroups/remove.rs")
+            source.text.contains("sleep(")
+                && !source.path.ends_with("cgroups/remove.rs")
+                && !source.path.ends_with("cgroups/freezer.rs")
         })
         .map(|source| format!("{}: sleeps", source.path.display()))
         .collect();
@@ -191,7 +193,7 @@ fn only_hooks_execute_programs() {
     let complaints: Vec<_> = sources()
         .iter()
         .filter(|source| source.text.contains("Command::new(") && source.module != "hooks")
-        .filter(|source| source.module != "cli")
+        .filter(|source| source.module != "cli" && !source.path.ends_with("commands/ps.rs"))
         // newuidmap and newgidmap are among them.
         .filter(|source| source.path != Path::new("namespaces/subordinate.rs"))
         .map(|source| format!("{}: executes a program", source.path.display()))
@@ -203,7 +205,9 @@ fn only_hooks_execute_programs() {
 #[test]
 fn documents_name_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("docs/conformance.md")).expect("read a document");
+    let documents = ["conformance", "security", "kernel"];
+    let read = |name| fs::read_to_string(root.join(format!("docs/{name}.md")));
+    let text = documents.map(|name| read(name).expect("read a document")).join("\n");
     let mut names = 0;
     for word in text.split('`').filter(|word| !word.contains(char::is_whitespace)) {
         let Some((suite, test)) = word.split_once("::") else { continue };
@@ -212,5 +216,5 @@ fn documents_name_tests_that_exist() {
         assert!(source.contains(&format!("\nfn {test}() {{")), "there is no test {word}");
         names += 1;
     }
-    assert!(names > 30, "only {names} tests are named");
+    assert!(names > 80, "only {names} tests are named");
 }

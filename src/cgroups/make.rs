@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::setting::{Setting, write, write_each};
+use super::setting::{self, write, write_each};
 use super::v1::cpuset;
 use super::v2::device_program;
 use super::{Group, Plan, Rights, processes, remove};
@@ -191,9 +191,7 @@ impl Plan {
         if group.has("cpuset") {
             cpuset::inherit(&group.hierarchy.mount, &group.directory)?;
         }
-        for setting in &group.settings {
-            setting.write(&group.directory)?;
-        }
+        setting::apply(&group.settings, &group.directory)?;
         if group.has("devices") {
             for (file, lines) in self.devices.v1_lines() {
                 self.devices_may_fail(write_each(&group.directory.join(file), &lines))?;
@@ -208,9 +206,7 @@ impl Plan {
             return Ok(());
         }
         enable_controllers(&group.hierarchy.mount, &group.directory)?;
-        for setting in &group.settings {
-            write_v2(setting, &group.directory)?;
-        }
+        setting::apply(&group.settings, &group.directory)?;
         if !new {
             device_program::detach_all(&group.directory)?;
         }
@@ -273,22 +269,4 @@ fn enable_controllers(mount: &Path, directory: &Path) -> Result<()> {
 fn is_busy(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<std::io::Error>();
     error.is_some_and(|error| error.raw_os_error() == Some(libc::EBUSY))
-}
-
-/// A file that is not there means that its controller is not, which deserves a better text.
-fn write_v2(setting: &Setting, directory: &Path) -> Result<()> {
-    if directory.join(&setting.file).exists() {
-        return setting.write(directory);
-    }
-    let Setting { file, value, json } = setting;
-    // A kernel without swap has no file for it, and nothing to limit (BXG-15).
-    if file == "memory.swap.max" && (value == "max" || value == "0") {
-        return Ok(());
-    }
-    let controller = file.split('.').next().unwrap_or_default();
-    bail!(
-        "linux.resources.{json}: {file:?} can't be set: controller {controller:?} is not available \
-        in {}",
-        directory.display()
-    )
 }

@@ -4,12 +4,14 @@
 //! made and how init gets in; [`Record`] is what is kept on disk to find it all again.
 
 pub mod devices;
+mod freezer;
 mod join;
 mod make;
 mod path;
 pub mod processes;
 mod remove;
 mod setting;
+mod update;
 mod v1;
 mod v2;
 
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{Cgroups, Hierarchy};
 use devices::Devices;
 use setting::Setting;
+use v1::Translate;
 
 /// The cgroups of a container, one directory per hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +93,7 @@ impl Plan {
             settings: Vec::new(),
         };
         let mut groups: Vec<_> = host.v1.iter().chain(&host.unified).map(group).collect();
-        let controllers = if v2 { &v2::CONTROLLERS } else { &v1::CONTROLLERS };
-        for (name, translate) in controllers {
+        for (name, translate) in controllers(resources, v2)? {
             let settings = translate(resources)?;
             let group = groups.iter_mut().find(|group| v2 || group.has(name));
             match (group, settings.first()) {
@@ -144,6 +146,19 @@ impl Plan {
     pub fn is_v2(&self) -> bool {
         self.v2
     }
+}
+
+/// What can be limited, and how.
+fn controllers(
+    resources: &LinuxResources,
+    v2: bool,
+) -> Result<&'static [(&'static str, Translate)]> {
+    let unified = resources.unified().iter().flatten().count() > 0;
+    ensure!(
+        v2 || !unified,
+        "linux.resources.unified: invalid configuration: cannot use unified on cgroup v1"
+    );
+    Ok(if v2 { v2::CONTROLLERS } else { v1::CONTROLLERS })
 }
 
 /// Where the cgroups of a container are: facts for its state on disk.

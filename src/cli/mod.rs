@@ -1,6 +1,7 @@
 //! The command line, and nothing else: names, defaults and help texts as in runc.
 
 mod checkpoint;
+mod resources;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::sync::OnceLock;
 use clap::{ArgMatches, Args, FromArgMatches, Parser};
 
 pub use checkpoint::{Checkpoint, Restore};
+pub use resources::{Events, Pause, Ps, Resume, Update};
 
 /// What the program calls itself.
 pub const NAME: &str = "orlop";
@@ -106,6 +108,8 @@ pub enum Command {
     Create(Create),
     /// `delete`
     Delete(Delete),
+    /// `events`
+    Events(Events),
     /// `exec`
     Exec(Exec),
     /// `features`
@@ -114,8 +118,14 @@ pub enum Command {
     Kill(Kill),
     /// `list`
     List(List),
+    /// `pause`
+    Pause(Pause),
+    /// `ps`
+    Ps(Ps),
     /// `restore`
     Restore(Restore),
+    /// `resume`
+    Resume(Resume),
     /// `run`
     Run(Run),
     /// `seccomp`
@@ -126,6 +136,8 @@ pub enum Command {
     Start(Start),
     /// `state`
     State(State),
+    /// `update`
+    Update(Update),
 }
 
 /// One command: only the one that is asked for is ever built, since building all of them takes
@@ -154,7 +166,7 @@ macro_rules! entry {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Entry; 13] = [
+pub const COMMANDS: [Entry; 18] = [
     entry!(Checkpoint, "checkpoint", (1, 1), "checkpoint a running container"),
     entry!(Create, "create", (1, 1), "create a container"),
     entry!(
@@ -162,6 +174,12 @@ pub const COMMANDS: [Entry; 13] = [
         "delete",
         (1, 1),
         "delete any resources held by the container often used with detached container"
+    ),
+    entry!(
+        Events,
+        "events",
+        (1, 1),
+        "display container events such as OOM notifications, cpu, memory, and IO usage statistics"
     ),
     entry!(Exec, "exec", (1, usize::MAX), "execute new process inside the container"),
     entry!(Features, "features", (0, 0), "show the enabled features"),
@@ -172,12 +190,16 @@ pub const COMMANDS: [Entry; 13] = [
         "kill sends the specified signal (default: SIGTERM) to the container's init process"
     ),
     entry!(List, "list", (0, 0), "lists containers started with the given root"),
+    entry!(Pause, "pause", (1, 1), "suspends all processes inside the container"),
+    entry!(Ps, "ps", (1, usize::MAX), "displays the processes running inside a container"),
     entry!(Restore, "restore", (1, 1), "restore a container from a previous checkpoint"),
+    entry!(Resume, "resume", (1, 1), "resumes all processes that have been previously paused"),
     entry!(Run, "run", (1, 1), "create and run a container"),
     entry!(Seccomp, "seccomp", (2, usize::MAX), "explain what a profile does with system calls"),
     entry!(Spec, "spec", (0, 0), "create a new specification file"),
     entry!(Start, "start", (1, 1), "executes the user defined process in a created container"),
     entry!(State, "state", (1, 1), "output the state of a container"),
+    entry!(Update, "update", (1, 1), "update container resource constraints"),
 ];
 
 impl Entry {

@@ -8,12 +8,15 @@ mod features;
 mod kill;
 mod list;
 mod making;
+mod pause;
+mod ps;
 mod run;
 mod seccomp;
 mod spec;
 mod start;
 mod state;
 mod terminal;
+mod update;
 
 use std::path::PathBuf;
 
@@ -72,16 +75,21 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
         Some(Command::Checkpoint(_)) => bail!("checkpoint: not supported by this version"),
         Some(Command::Create(args)) => create::run(&global, args),
         Some(Command::Delete(args)) => delete::run(&global, &args),
+        Some(Command::Events(_)) => bail!("events: not supported by this version"),
         Some(Command::Exec(args)) => exec::run(&global, args),
         Some(Command::Features(_)) => features::run(),
         Some(Command::Kill(args)) => kill::run(&global, &args),
         Some(Command::List(args)) => list::run(&global, &args),
+        Some(Command::Pause(args)) => pause::pause(&global, &args),
+        Some(Command::Ps(args)) => ps::run(&global, &args),
         Some(Command::Restore(_)) => bail!("restore: not supported by this version"),
+        Some(Command::Resume(args)) => pause::resume(&global, &args),
         Some(Command::Run(args)) => run::run(&global, args),
         Some(Command::Seccomp(args)) => seccomp::run(&args),
         Some(Command::Spec(args)) => spec::run(&args),
         Some(Command::Start(args)) => start::run(&global, &args),
         Some(Command::State(args)) => state::run(&global, &args),
+        Some(Command::Update(args)) => update::run(&global, &args),
         None => bail!("no command"),
     }
 }

@@ -12,11 +12,13 @@ pub mod exec;
 pub mod foreground;
 pub mod kill;
 pub mod notify;
+mod pause;
 pub mod pid_file;
 pub mod relay;
 pub mod start;
 pub mod state;
 pub mod status;
+mod update;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
@@ -40,6 +42,8 @@ pub mod texts {
     pub const EXISTS: &str = "container with given ID already exists";
     /// containerd's shim and CRI-O take this for «gone» after kill.
     pub const NOT_RUNNING: &str = "container not running";
+    /// `resume` of a container that runs.
+    pub const NOT_PAUSED: &str = "container not paused";
 }
 
 /// The longest id: it is the name of a directory and of a cgroup (`NAME_MAX`).

@@ -19,7 +19,6 @@ use crate::plan::Plan;
 use crate::process::program::Program;
 use crate::process::terminal::Terminal;
 use crate::process::{affinity, keyring, stdio};
-use crate::resolve::Root;
 use crate::rootfs::Tree;
 use crate::spec::state::{State, Status};
 use crate::sys::process::{end_by_signals, set_domain_name};
@@ -71,11 +70,11 @@ impl Setup<'_> {
         }
         umask(Mode::empty());
         let mounts = std::mem::take(&mut self.mounts);
-        let tree = plan.rootfs.prepare(plan.cgroup_view.as_ref(), mounts)?;
+        let tree = plan.rootfs.prepare(&self.procfs, plan.cgroup_view.as_ref(), mounts)?;
         self.run_hooks(&tree)?;
         let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
         plan.rootfs.enter(&tree, image, &self.place)?;
-        self.set_streams(&tree.root)?;
+        self.set_streams(&tree)?;
         self.set_names_and_parameters()?;
         // Last of all, since the steps before write below /proc and /dev.
         plan.rootfs.finish(&tree, &self.procfs)?;
@@ -134,11 +133,11 @@ impl Setup<'_> {
         plan.hooks.run(HookKind::CreateContainer, &state, Environment::Empty)
     }
 
-    fn set_streams(&mut self, root: &Root) -> Result<()> {
-        let rootfs = &self.plan.rootfs;
+    fn set_streams(&mut self, tree: &Tree) -> Result<()> {
+        let (rootfs, root) = (&self.plan.rootfs, &tree.root);
         if let Some(console) = self.console.take() {
             let terminal = Terminal::make(root).context("process.terminal")?;
-            rootfs.mount_console(root, terminal.end())?;
+            rootfs.mount_console(tree, terminal.end())?;
             terminal.send(&console)?;
             return terminal.become_streams();
         }

@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::symlinkat;
 
-use super::mount::{Mount, clone_host_path};
-use super::new_fs::new_fs;
-use super::options::Options;
+use super::calls::Calls;
+use super::mount::Mount;
+use super::new_fs::NewFs;
 use crate::resolve::Root;
-use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr, move_mount};
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
 /// Where cgroups are on the host; the caller knows, this module mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,40 +43,56 @@ pub struct Hierarchy {
 ///
 /// # Errors
 /// Those of making and attaching the mounts.
-pub(super) fn attach(mount: &Mount, root: &Root, view: &View) -> Result<OwnedFd> {
+pub(super) fn attach(mount: &Mount, calls: &Calls, root: &Root, view: &View) -> Result<OwnedFd> {
     match view {
-        View::V2 { root: host, namespace } => attach_v2(mount, root, host, *namespace),
-        View::V1(hierarchies) => attach_v1(mount, root, hierarchies),
+        View::V2 { root: host, namespace } => {
+            let (place, _) = mount.open_destination(root, true)?;
+            let made = make_v2(mount, calls, host, *namespace)?;
+            mount.finish(calls, made, &place)
+        }
+        View::V1(hierarchies) => attach_v1(mount, calls, root, hierarchies),
     }
 }
 
 /// A new cgroup2 mount costs nothing inside a cgroup namespace and shows the container's cgroup
 /// as its root. From the host's namespace it would change the flags of the one superblock, under
 /// a lock that takes milliseconds, so the host's mount is bound instead.
-fn attach_v2(mount: &Mount, root: &Root, host: &Path, namespace: bool) -> Result<OwnedFd> {
-    let (target, _) = mount.open_destination(root, true)?;
-    let made = if namespace {
-        let Options { data, set, .. } = &mount.options;
-        new_fs("cgroup2", "cgroup", [], data, *set, mount.label.as_deref())?
-    } else {
-        let made = clone_host_path(host)?;
-        mount_setattr(made.as_fd(), replace(mount.options.set), false).context("mount_setattr")?;
-        made
-    };
-    mount.finish(made, &target)
+fn make_v2(mount: &Mount, calls: &Calls, host: &Path, namespace: bool) -> Result<OwnedFd> {
+    let (data, attributes) = (&mount.options.data, mount.options.set);
+    if namespace {
+        let label = mount.label.as_deref();
+        let fs = NewFs { fstype: "cgroup2", source: "cgroup", flags: &[], data, attributes, label };
+        return calls.new_fs(&fs);
+    }
+    let made = calls.copy_host_path(host, false)?;
+    calls.set(made.as_fd(), replace(attributes), false).context("set its attributes")?;
+    Ok(made)
 }
 
 /// A tmpfs with a directory and a bind mount for each hierarchy, and links for merged names.
-fn attach_v1(mount: &Mount, root: &Root, hierarchies: &[Hierarchy]) -> Result<OwnedFd> {
+fn attach_v1(
+    mount: &Mount,
+    calls: &Calls,
+    root: &Root,
+    hierarchies: &[Hierarchy],
+) -> Result<OwnedFd> {
     let (target, _) = mount.open_destination(root, true)?;
     let data = ["mode=755".to_string()];
-    let top = mount.options.set & !MOUNT_ATTR_RDONLY;
-    let tmpfs = new_fs("tmpfs", "tmpfs", [], &data, top, mount.label.as_deref())?;
-    move_mount(tmpfs.as_fd(), target.as_fd()).context("attach it")?;
+    let attributes = mount.options.set & !MOUNT_ATTR_RDONLY;
+    let fs = NewFs {
+        fstype: "tmpfs",
+        source: "tmpfs",
+        flags: &[],
+        data: &data,
+        attributes,
+        label: mount.label.as_deref(),
+    };
+    let tmpfs = calls.new_fs(&fs)?;
+    calls.attach(tmpfs.as_fd(), target.as_fd()).context("attach it")?;
     // A caller without rights goes on without some: see `cgroups`.
     for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.path.exists()) {
         let name = OsStr::new(&hierarchy.name);
-        attach_hierarchy(mount, tmpfs.as_fd(), hierarchy)
+        attach_hierarchy(mount, calls, tmpfs.as_fd(), hierarchy)
             .with_context(|| hierarchy.path.display().to_string())?;
         for alias in hierarchy.aliases.iter().filter(|alias| *alias != &hierarchy.name) {
             symlinkat(name, &tmpfs, alias.as_str()).with_context(|| format!("link {alias}"))?;
@@ -84,24 +100,25 @@ fn attach_v1(mount: &Mount, root: &Root, hierarchies: &[Hierarchy]) -> Result<Ow
     }
     if mount.options.read_only() {
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-        mount_setattr(tmpfs.as_fd(), attributes, false).context("make it read-only")?;
+        calls.set(tmpfs.as_fd(), attributes, false).context("make it read-only")?;
     }
-    super::mount::propagate(&tmpfs, &mount.options.propagation)?;
+    super::mount::propagate(calls, &tmpfs, &mount.options.propagation)?;
     Ok(tmpfs)
 }
 
 fn attach_hierarchy(
     mount: &Mount,
+    calls: &Calls,
     tmpfs: std::os::fd::BorrowedFd<'_>,
     hierarchy: &Hierarchy,
 ) -> Result<()> {
     let name = Path::new(&hierarchy.name);
     mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755)).context("mkdir")?;
-    let made = clone_host_path(&hierarchy.path)?;
-    mount_setattr(made.as_fd(), replace(mount.options.set), false).context("mount_setattr")?;
+    let made = calls.copy_host_path(&hierarchy.path, false)?;
+    calls.set(made.as_fd(), replace(mount.options.set), false).context("set its attributes")?;
     let flags = nix::fcntl::OFlag::O_PATH;
     let place = crate::resolve::open_beneath(tmpfs, name, flags).context("open its place")?;
-    move_mount(made.as_fd(), place.as_fd()).context("attach it")
+    calls.attach(made.as_fd(), place.as_fd()).context("attach it")
 }
 
 /// The attributes of the config instead of those of the host's mount.

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, makedev, minor, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use super::mount::clone_host_path;
+use super::calls::Calls;
 use crate::resolve::{Missing, Root};
 use crate::spec::defaults;
-use crate::sys;
 use crate::sys::stat::kind;
 
 /// A device node or FIFO that the container gets.
@@ -87,27 +86,27 @@ impl Device {
     ///
     /// # Errors
     /// When something else is at its path (DEV-05), or it can be neither made nor bound.
-    pub(super) fn make(&self, root: &Root, bind: bool) -> Result<()> {
+    pub(super) fn make(&self, calls: &Calls, root: &Root, bind: bool) -> Result<()> {
         let make = || {
             let parent = root.open_parent(&self.path, Missing::MakeDirectory);
             let (dir, name) = parent.context("open its directory")?;
             // A FIFO is no device: everybody may make one.
             if bind && self.kind != SFlag::S_IFIFO {
-                self.bind(&dir, name)
+                self.bind(calls, &dir, name)
             } else {
-                self.make_node(&dir, name)
+                self.make_node(calls, &dir, name)
             }
         };
         make().with_context(|| format!("{}: {}", self.json, self.path.display()))
     }
 
-    fn make_node(&self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+    fn make_node(&self, calls: &Calls, dir: &OwnedFd, name: &OsStr) -> Result<()> {
         let number = makedev(self.major, self.minor);
         match mknodat(dir, name, self.kind, self.mode, number) {
             Ok(()) => self.give_away(dir, name),
             Err(Errno::EEXIST) => self.check_existing(dir, name),
             // A sandbox may forbid it as well.
-            Err(Errno::EPERM) => self.bind(dir, name),
+            Err(Errno::EPERM) => self.bind(calls, dir, name),
             Err(errno) => Err(errno).context("mknod"),
         }
     }
@@ -133,12 +132,13 @@ impl Device {
         kind == self.kind && (kind == SFlag::S_IFIFO || number == (self.major, self.minor))
     }
 
-    fn bind(&self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
-        let node = clone_host_path(&self.path)?;
+    fn bind(&self, calls: &Calls, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+        let node = open(&self.path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .context("open the host's node")?;
         let stat = fstat(&node).context("stat the host's node")?;
         ensure!(self.is(&stat), "the host has another device there");
         let target = open_mount_point(dir, name).context("open the file to bind to")?;
-        sys::mount::move_mount(node.as_fd(), target.as_fd()).context("move_mount")
+        calls.bind(node.as_fd(), target.as_fd())
     }
 }
 
@@ -158,12 +158,11 @@ fn open_mount_point(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
 ///
 /// # Errors
 /// When a link is there (CVE-2026-88264), or it cannot be mounted.
-pub(super) fn mount_console(root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn mount_console(calls: &Calls, root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
     let (dir, name) = root.open_parent(Path::new("/dev/console"), Missing::MakeDirectory)?;
     let target = open_mount_point(&dir, name)?;
     ensure!(kind(&fstat(&target)?) != SFlag::S_IFLNK, "it is a symbolic link");
-    let console = sys::mount::open_tree_clone(terminal, c"", false).context("open_tree")?;
-    sys::mount::move_mount(console.as_fd(), target.as_fd()).context("move_mount")
+    calls.bind(terminal, target.as_fd())
 }
 
 /// Makes the links of `/dev` whose targets exist, and leaves those alone that are there.

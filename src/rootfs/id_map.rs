@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::LinuxIdMapping;
 
 use super::Rootfs;
+use super::calls::Calls;
 use super::mount::{Kind, Mount};
 use crate::sys::mount::{self, Attributes};
 
@@ -87,7 +88,8 @@ impl Rootfs {
     /// namespace: the kubelet's directory is closed to everybody else. For the runtime of that
     /// root. What is wrong with others is for init to say.
     pub fn open_closed_sources(&self) -> impl Iterator<Item = (usize, Prepared)> {
-        self.mounts.iter().filter(|_| self.user_namespace).filter_map(|mount| {
+        let possible = self.user_namespace && mount::descriptor_calls_exist();
+        self.mounts.iter().filter(move |_| possible).filter_map(|mount| {
             let Kind::Bind { source, recursive } = &mount.kind else { return None };
             let wanted = mount.id_map.is_none() && !is_open_to_all(source);
             let opened = wanted.then(|| mount.open_source_for_init(source, *recursive))?;
@@ -101,6 +103,8 @@ impl Rootfs {
     /// Those of opening and mapping the source of a bind mount, with the JSON path.
     pub fn map_ids(&self, index: usize, namespace: OwnedFd) -> Result<Prepared> {
         let mount = self.mounts.get(index).context("there is no such mount")?;
+        let possible = mount::descriptor_calls_exist();
+        mount.context(possible.then_some(()).context("id-mapped mounts need mount_setattr"))?;
         mount.context(mount.map_ids(namespace))
     }
 }
@@ -117,7 +121,7 @@ impl Mount {
     /// As [`Mount::open_source`], in the host's mount namespace: there it may be shared with the
     /// host, which must not see what is mounted in the container.
     fn open_source_for_init(&self, source: &Path, recursive: bool) -> Result<OwnedFd> {
-        let tree = self.open_source(source, recursive)?;
+        let tree = self.open_source(&Calls::Descriptors, source, recursive)?;
         let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
         mount::mount_setattr(tree.as_fd(), attributes, true).context("make it a slave")?;
         Ok(tree)

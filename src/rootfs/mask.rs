@@ -8,11 +8,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 
+use super::calls::Calls;
 use super::fault;
 use super::mount::is_directory;
-use super::new_fs::new_fs;
+use super::new_fs::NewFs;
 use crate::resolve::Root;
-use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat;
 
 /// Makes each path read-only for the container; missing ones are skipped (BXM-32).
@@ -20,20 +21,18 @@ use crate::sys::stat;
 /// Mounts below stay as they are: lxcfs puts a writable file below `/proc/sys`.
 ///
 /// # Errors
-/// Those of open_tree(2), mount_setattr(2) and move_mount(2), with the path.
-pub(super) fn make_read_only(root: &Root, paths: &[String]) -> Result<()> {
+/// Those of the mount calls, with the path.
+pub(super) fn make_read_only(calls: &Calls, root: &Root, paths: &[String]) -> Result<()> {
     for (index, path) in paths.iter().enumerate() {
         let Some(target) = find(root, path)? else { continue };
         if fault::skips(|| format!("linux.readonlyPaths[{index}]")) {
             continue;
         }
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-        let make = || -> nix::Result<()> {
-            let copy = mount::open_tree_clone(target.as_fd(), c"", true)?;
-            mount::mount_setattr(copy.as_fd(), attributes, false)?;
-            mount::move_mount(copy.as_fd(), target.as_fd())
-        };
-        make().with_context(|| format!("linux.readonlyPaths: make {path} read-only"))?;
+        let again = || find(root, path)?.context("it is gone");
+        calls
+            .cover_with_itself(&target, attributes, again)
+            .with_context(|| format!("linux.readonlyPaths: make {path} read-only"))?;
     }
     Ok(())
 }
@@ -45,8 +44,13 @@ pub(super) fn make_read_only(root: &Root, paths: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// Those of making the mounts, or a `/dev/null` that is not the null device (CVE-2025-31133).
-pub(super) fn hide(root: &Root, paths: &[String], label: Option<&str>) -> Result<()> {
-    let mut cover = Cover { root, label, file: None, directory: None };
+pub(super) fn hide(
+    calls: &Calls,
+    root: &Root,
+    paths: &[String],
+    label: Option<&str>,
+) -> Result<()> {
+    let mut cover = Cover { calls, root, label, file: None, directory: None };
     for (index, path) in paths.iter().enumerate() {
         let Some(target) = find(root, path)? else { continue };
         if fault::skips(|| format!("linux.maskedPaths[{index}]")) {
@@ -68,6 +72,7 @@ pub(super) fn find(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
 }
 
 struct Cover<'a> {
+    calls: &'a Calls,
     root: &'a Root,
     label: Option<&'a str>,
     file: Option<OwnedFd>,
@@ -76,19 +81,25 @@ struct Cover<'a> {
 
 impl Cover<'_> {
     fn over(&mut self, target: &OwnedFd) -> Result<()> {
+        let calls = self.calls;
         let directory = is_directory(target)?;
         let Some(cover) = (if directory { self.directory.as_ref() } else { Some(self.file()?) })
         else {
             // The first directory gets the tmpfs itself: before Linux 6.15 a mount that is
             // attached nowhere cannot be copied.
             let data = ["nr_blocks=1", "nr_inodes=1"].map(str::to_string);
-            let empty = new_fs("tmpfs", "tmpfs", ["ro"], &data, MOUNT_ATTR_RDONLY, self.label)?;
-            mount::move_mount(empty.as_fd(), target.as_fd()).context("move_mount")?;
-            self.directory = Some(empty);
+            let empty = NewFs {
+                fstype: "tmpfs",
+                source: "tmpfs",
+                flags: &["ro"],
+                data: &data,
+                attributes: MOUNT_ATTR_RDONLY,
+                label: self.label,
+            };
+            self.directory = calls.new_fs_at(&empty, target)?;
             return Ok(());
         };
-        let copy = mount::open_tree_clone(cover.as_fd(), c"", false).context("open_tree")?;
-        mount::move_mount(copy.as_fd(), target.as_fd()).context("move_mount")
+        calls.bind(cover.as_fd(), target.as_fd())
     }
 
     fn file(&mut self) -> Result<&OwnedFd> {

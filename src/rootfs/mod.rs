@@ -3,6 +3,8 @@
 //! The order is that of runc, whose hooks depend on it: mounts and devices first, then the hooks
 //! that expect the host's root, then the change of root, then what closes the container's view.
 
+mod by_path;
+mod calls;
 pub mod cgroup;
 mod copy_up;
 mod dev;
@@ -27,8 +29,9 @@ use oci_spec::runtime::Spec;
 
 use crate::procfs::Procfs;
 use crate::resolve::Root;
-use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr};
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat::set_label;
+use calls::Calls;
 use dev::Device;
 pub use host_mount::HostMount;
 pub use id_map::{IdMap, Prepared};
@@ -89,6 +92,8 @@ pub struct Tree {
     pub root: Root,
     /// In the order of the document; `None` where there was nothing to attach.
     mounts: Vec<Option<OwnedFd>>,
+    /// How they were made.
+    calls: Calls,
 }
 
 impl Tree {
@@ -164,33 +169,38 @@ impl Rootfs {
         self.mounts.iter().any(|mount| mount.kind == Kind::Cgroup)
     }
 
-    /// Mounts everything and makes the devices, with the host's root still in place. `prepared` is
-    /// what the runtime prepared for some mounts, by their place in the document.
+    /// Mounts everything and makes the devices, with the host's root still in place. `procfs` is
+    /// the host's; `prepared` is what the runtime prepared for some mounts, by their place in the
+    /// document. The working directory may have changed afterwards.
     ///
     /// # Errors
     /// The first mount or device that cannot be made, with its JSON path.
     pub fn prepare(
         &self,
+        procfs: &Procfs,
         cgroups: Option<&cgroup::View>,
         mut prepared: HashMap<usize, Prepared>,
     ) -> Result<Tree> {
         let here = pivot::open_root(&self.path).context("root.path: mount it")?;
-        if self.change != Change::Chroot {
-            self.isolate(&here).context("prepare the mount namespace")?;
+        let own_namespace = self.change != Change::Chroot;
+        let calls = Calls::find(procfs, own_namespace).context("root.path: mount it")?;
+        if own_namespace {
+            self.isolate(&calls, &here).context("prepare the mount namespace")?;
         }
-        let root = pivot::attach_root(&here, &self.path).context("root.path: mount it")?;
-        let mut tree = Tree { root, mounts: Vec::new() };
+        let root = pivot::attach_root(&calls, &here, &self.path).context("root.path: mount it")?;
+        let mut tree = Tree { root, mounts: Vec::new(), calls };
         for mount in &self.mounts {
+            let (calls, root) = (&tree.calls, &tree.root);
             let attached = match (&mount.kind, cgroups) {
-                (Kind::Cgroup, Some(view)) => cgroup::attach(mount, &tree.root, view).map(Some),
+                (Kind::Cgroup, Some(view)) => cgroup::attach(mount, calls, root, view).map(Some),
                 // No cgroups on this host: there is nothing to show.
                 (Kind::Cgroup, None) => Ok(None),
-                _ => mount.attach(&tree.root, prepared.remove(&mount.index)).map(Some),
+                _ => mount.attach(calls, root, prepared.remove(&mount.index)).map(Some),
             };
             tree.mounts.push(mount.context(attached)?);
         }
         for device in &self.devices {
-            device.make(&tree.root, self.user_namespace)?;
+            device.make(&tree.calls, &tree.root, self.user_namespace)?;
         }
         if self.own_dev {
             dev::make_links(&tree.root)?;
@@ -201,15 +211,16 @@ impl Rootfs {
     /// `shared` keeps the host's mounts in their peer groups, so that a volume can be shared
     /// with the host; else nothing goes from the container to the host. From the host mounts
     /// reach the volumes, and with `slave` the root as well.
-    fn isolate(&self, here: &Root) -> Result<()> {
-        pivot::isolate(match self.propagation {
+    fn isolate(&self, calls: &Calls, here: &Root) -> Result<()> {
+        let propagation = match self.propagation {
             // An unbindable mount could not be mounted on itself; see `enter`.
             libc::MS_UNBINDABLE => libc::MS_PRIVATE,
             0 => libc::MS_SLAVE,
             other => other,
-        })?;
+        };
+        pivot::isolate(calls, propagation)?;
         match self.propagation {
-            0 | libc::MS_SHARED => pivot::make_parent_private(here, &self.path),
+            0 | libc::MS_SHARED => pivot::make_parent_private(calls, here, &self.path),
             _ => Ok(()),
         }
     }
@@ -235,7 +246,7 @@ impl Rootfs {
                 if let Some(image) = image {
                     pivot::bury(image, place);
                 }
-                pivot::pivot(root, self.propagation == libc::MS_SHARED)
+                pivot::pivot(&tree.calls, root, self.propagation == libc::MS_SHARED)
             }
             Change::Move => pivot::move_root(root, &self.path),
             Change::Chroot => pivot::change_root(root),
@@ -244,8 +255,8 @@ impl Rootfs {
         // Slave and private came with `prepare`; these two would have been in the way of it.
         if matches!(self.propagation, libc::MS_SHARED | libc::MS_UNBINDABLE) {
             let attributes = Attributes { propagation: self.propagation, ..Attributes::default() };
-            mount_setattr(root.as_fd(), attributes, false)
-                .context("linux.rootfsPropagation: apply it")?;
+            let done = tree.calls.set(root.as_fd(), attributes, false);
+            done.context("linux.rootfsPropagation: apply it")?;
         }
         Ok(())
     }
@@ -254,12 +265,13 @@ impl Rootfs {
     ///
     /// # Errors
     /// When a link is there, or it cannot be mounted.
-    pub fn mount_console(&self, root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
+    pub fn mount_console(&self, tree: &Tree, terminal: BorrowedFd<'_>) -> Result<()> {
         if let Some(label) = &self.label {
             let label = CString::new(label.as_str()).context("linux.mountLabel")?;
             set_label(terminal, &label).context("linux.mountLabel: give it to the terminal")?;
         }
-        dev::mount_console(root, terminal).context("mount the terminal on /dev/console")
+        dev::mount_console(&tree.calls, &tree.root, terminal)
+            .context("mount the terminal on /dev/console")
     }
 
     /// Closes the container's view: read-only mounts, the read-only root, masked and read-only
@@ -268,17 +280,17 @@ impl Rootfs {
     /// # Errors
     /// The first step that fails, with its JSON path.
     pub fn finish(&self, tree: &Tree, procfs: &Procfs) -> Result<()> {
-        let root = &tree.root;
+        let (calls, root) = (&tree.calls, &tree.root);
         for (mount, attached) in tree.attached(self) {
-            mount.context(mount.finish_read_only(attached))?;
+            mount.context(mount.finish_read_only(calls, attached))?;
         }
         if self.read_only && !fault::skips(|| "root.readonly".to_string()) {
             let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-            mount_setattr(root.as_fd(), attributes, false)
-                .context("root.readonly: make the root read-only")?;
+            let done = calls.set(root.as_fd(), attributes, false);
+            done.context("root.readonly: make the root read-only")?;
         }
-        mask::make_read_only(root, &self.read_only_paths)?;
-        mask::hide(root, &self.masked, self.label.as_deref())?;
+        mask::make_read_only(calls, root, &self.read_only_paths)?;
+        mask::hide(calls, root, &self.masked, self.label.as_deref())?;
         verify::verify(self, tree, procfs)
     }
 

@@ -1,22 +1,22 @@
 //! One mount of the config: made detached, finished while nobody can see it, then moved onto a
 //! descriptor of its destination.
 
-use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
+use super::calls::Calls;
 use super::id_map::{IdMap, Prepared};
-use super::new_fs::new_fs;
+use super::new_fs::NewFs;
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
 use crate::resolve::{Missing, Root};
-use crate::sys::mount::{self, Attributes, MOUNT_ATTR_RDONLY};
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat::kind;
 
 /// Files of procfs that may be replaced by a bind mount: what lxcfs and CRIU put there. Anything
@@ -179,36 +179,43 @@ impl Mount {
     ///
     /// # Errors
     /// Those of resolving the destination, making the mount, and attaching it.
-    pub(super) fn attach(&self, root: &Root, prepared: Option<Prepared>) -> Result<OwnedFd> {
+    pub(super) fn attach(
+        &self,
+        calls: &Calls,
+        root: &Root,
+        prepared: Option<Prepared>,
+    ) -> Result<OwnedFd> {
         match &self.kind {
             Kind::Bind { source, recursive } => {
                 let mount = match prepared {
                     Some(Prepared::Source(mount)) => mount,
-                    _ => self.open_source(source, *recursive)?,
+                    _ => self.open_source(calls, source, *recursive)?,
                 };
-                self.attach_bind(root, mount)
+                self.attach_bind(calls, root, mount)
             }
-            Kind::Fs { fstype, source } => self.attach_fs(root, fstype, source, prepared),
-            Kind::Remount => self.remount(root),
+            Kind::Fs { fstype, source } => self.attach_fs(calls, root, (fstype, source), prepared),
+            Kind::Remount => self.remount(calls, root),
             Kind::Cgroup => bail!("the caller attaches it"),
         }
     }
 
     /// Returns a detached copy of the source of a bind mount.
-    pub(super) fn open_source(&self, source: &Path, recursive: bool) -> Result<OwnedFd> {
+    pub(super) fn open_source(
+        &self,
+        calls: &Calls,
+        source: &Path,
+        recursive: bool,
+    ) -> Result<OwnedFd> {
         let from = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("open {}", source.display()))?;
         self.check_bound_proc(&from)?;
-        mount::open_tree_clone(from.as_fd(), c"", recursive)
-            .with_context(|| format!("open_tree {}", source.display()))
+        calls.copy(from.as_fd(), recursive).with_context(|| source.display().to_string())
     }
 
-    fn attach_bind(&self, root: &Root, mount: OwnedFd) -> Result<OwnedFd> {
-        if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
-            set_bind_attributes(&mount, attributes, &self.options)?;
-        }
+    fn attach_bind(&self, calls: &Calls, root: &Root, mount: OwnedFd) -> Result<OwnedFd> {
+        self.set_bind_attributes(calls, &mount)?;
         let (target, _) = self.open_destination(root, is_directory(&mount)?)?;
-        self.finish(mount, &target)
+        self.finish(calls, mount, &target)
     }
 
     fn check_bound_proc(&self, source: &OwnedFd) -> Result<()> {
@@ -222,9 +229,9 @@ impl Mount {
 
     fn attach_fs(
         &self,
+        calls: &Calls,
         root: &Root,
-        fstype: &str,
-        source: &str,
+        (fstype, source): (&str, &str),
         prepared: Option<Prepared>,
     ) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
@@ -242,7 +249,9 @@ impl Mount {
         // These three cannot have one.
         let label =
             self.label.as_deref().filter(|_| !matches!(fstype, "proc" | "sysfs" | "mqueue"));
-        let mount = new_fs(fstype, source, flags, &data, attributes, label)?;
+        let flags = &flags.collect::<Vec<_>>();
+        let fs = NewFs { fstype, source, flags, data: &data, attributes, label };
+        let mount = calls.new_fs(&fs)?;
         if let (Some(map), Some(Prepared::Namespace(namespace))) = (&self.id_map, &prepared) {
             map.apply(&mount, namespace)?;
         }
@@ -250,7 +259,7 @@ impl Mount {
             copy_up::copy(target.as_fd(), mount.as_fd())
                 .context("copy what is at the destination")?;
         }
-        self.finish(mount, &target)
+        self.finish(calls, mount, &target)
     }
 
     /// Things are still to be made in it: mount points of later mounts, devices.
@@ -263,40 +272,59 @@ impl Mount {
     ///
     /// # Errors
     /// Those of mount_setattr(2).
-    pub(super) fn finish_read_only(&self, mount: &OwnedFd) -> Result<()> {
+    pub(super) fn finish_read_only(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
         if !self.read_only_later() || self.skips("attributes") {
             return Ok(());
         }
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-        mount::mount_setattr(mount.as_fd(), attributes, false).context("make it read-only")
+        calls.set(mount.as_fd(), attributes, false).context("make it read-only")
     }
 
-    fn remount(&self, root: &Root) -> Result<OwnedFd> {
+    fn remount(&self, calls: &Calls, root: &Root) -> Result<OwnedFd> {
         let found = root.open(&self.destination, OFlag::O_PATH)?;
-        if let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) {
-            set_bind_attributes(&found, attributes, &self.options)?;
-        }
-        self.set_recursively(&found)?;
-        propagate(&found, &self.options.propagation)?;
+        self.set_bind_attributes(calls, &found)?;
+        self.set_recursively(calls, &found)?;
+        propagate(calls, &found, &self.options.propagation)?;
         Ok(found)
     }
 
     /// Moves the finished mount to its place and changes what may be changed only there.
-    pub(super) fn finish(&self, mount: OwnedFd, target: &OwnedFd) -> Result<OwnedFd> {
-        self.set_recursively(&mount)?;
+    pub(super) fn finish(
+        &self,
+        calls: &Calls,
+        mount: OwnedFd,
+        target: &OwnedFd,
+    ) -> Result<OwnedFd> {
+        self.set_recursively(calls, &mount)?;
         if !self.skips("attach") {
-            mount::move_mount(mount.as_fd(), target.as_fd()).context("attach it")?;
+            calls.attach(mount.as_fd(), target.as_fd()).context("attach it")?;
         }
-        propagate(&mount, &self.options.propagation)?;
+        propagate(calls, &mount, &self.options.propagation)?;
         Ok(mount)
     }
 
-    fn set_recursively(&self, mount: &OwnedFd) -> Result<()> {
+    fn set_recursively(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
         match self.options.recursive {
             none if none == Attributes::default() => Ok(()),
-            attributes => {
-                mount::mount_setattr(mount.as_fd(), attributes, true).context("set it recursively")
-            }
+            attributes => calls
+                .set(mount.as_fd(), attributes, true)
+                .context("set it recursively (mount_setattr, Linux 5.12)"),
+        }
+    }
+
+    /// Sets what the words ask for and clears the rest; in a user namespace the kernel may have
+    /// locked some of what is cleared (mount_namespaces(7)), and then only what a word names is.
+    fn set_bind_attributes(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
+        let Some(attributes) = self.options.for_bind().filter(|_| !self.skips("attributes")) else {
+            return Ok(());
+        };
+        match calls.set(mount.as_fd(), attributes, false) {
+            Err(Errno::EPERM) => {}
+            other => return other.context("set its attributes"),
+        }
+        match calls.set(mount.as_fd(), self.options.for_locked_bind(), false) {
+            Err(Errno::EPERM) => bail!("cannot clear locked flags: operation not permitted"),
+            other => other.context("set its attributes"),
         }
     }
 
@@ -348,41 +376,16 @@ pub(super) fn is_directory(fd: &OwnedFd) -> Result<bool> {
     Ok(kind(&fstat(fd).context("stat")?) == SFlag::S_IFDIR)
 }
 
-/// Sets what the words ask for and clears the rest; in a user namespace the kernel may have
-/// locked some of what is cleared (mount_namespaces(7)), and then only what a word names is.
-fn set_bind_attributes(mount: &OwnedFd, attributes: Attributes, options: &Options) -> Result<()> {
-    match mount::mount_setattr(mount.as_fd(), attributes, false) {
-        Err(Errno::EPERM) => {
-            match mount::mount_setattr(mount.as_fd(), options.for_locked_bind(), false) {
-                Err(Errno::EPERM) => bail!("cannot clear locked flags: operation not permitted"),
-                other => other.context("mount_setattr"),
-            }
-        }
-        other => other.context("mount_setattr"),
-    }
-}
-
 /// Applies changes of propagation, in order (MNT-19).
 ///
 /// # Errors
 /// Those of mount_setattr(2).
-pub(super) fn propagate(mount: &OwnedFd, changes: &[Propagation]) -> Result<()> {
+pub(super) fn propagate(calls: &Calls, mount: &OwnedFd, changes: &[Propagation]) -> Result<()> {
     for change in changes {
         let attributes = Attributes { propagation: change.kind, ..Attributes::default() };
-        mount::mount_setattr(mount.as_fd(), attributes, change.recursive)
-            .context("change its propagation")?;
+        calls.set(mount.as_fd(), attributes, change.recursive).context("change its propagation")?;
     }
     Ok(())
-}
-
-/// Returns a detached copy of the mount at a path of the host.
-///
-/// # Errors
-/// Those of open_tree(2).
-pub(super) fn clone_host_path(path: &Path) -> Result<OwnedFd> {
-    let file = CString::new(path.as_os_str().as_encoded_bytes()).context("a NUL byte")?;
-    mount::open_tree_clone(AT_FDCWD, &file, false)
-        .with_context(|| format!("open_tree {}", path.display()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
+use super::calls::Calls;
 use crate::resolve::Root;
 use crate::sys;
 use crate::sys::mount::Attributes;
@@ -22,10 +23,10 @@ const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_
 ///
 /// # Errors
 /// Those of mount_setattr(2).
-pub(super) fn isolate(propagation: u64) -> Result<()> {
+pub(super) fn isolate(calls: &Calls, propagation: u64) -> Result<()> {
     let root = open("/", DIRECTORY, Mode::empty()).context("open /")?;
     let attributes = Attributes { propagation, ..Attributes::default() };
-    sys::mount::mount_setattr(root.as_fd(), attributes, true).context("change propagation of /")
+    calls.set(root.as_fd(), attributes, true).context("change propagation of /")
 }
 
 /// Opens the directory that is the root file system.
@@ -44,28 +45,27 @@ pub(super) fn open_root(path: &Path) -> Result<Root> {
 ///
 /// # Errors
 /// Those of open_tree(2), mount_setattr(2) and move_mount(2).
-pub(super) fn attach_root(here: &Root, path: &Path) -> Result<Root> {
-    let tree = sys::mount::open_tree_clone(here.as_fd(), c"", true);
-    let tree = tree.with_context(|| format!("open_tree {}", path.display()))?;
+pub(super) fn attach_root(calls: &Calls, here: &Root, path: &Path) -> Result<Root> {
+    let tree = calls.copy(here.as_fd(), true).with_context(|| path.display().to_string())?;
     let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
-    sys::mount::mount_setattr(tree.as_fd(), attributes, true).context("make it a slave")?;
-    sys::mount::move_mount(tree.as_fd(), here.as_fd()).context("attach it")?;
+    calls.set(tree.as_fd(), attributes, true).context("make it a slave")?;
+    calls.attach(tree.as_fd(), here.as_fd()).context("attach it")?;
     Ok(Root::new(tree))
 }
 
-/// Makes the mount that holds `here` private, the directory at `path`: pivot_root(2) wants the parent of the new root not
-/// to be shared, and attaching the root below a shared mount would show it on the host. What is
-/// bound from that mount is private as well then, as under runc.
+/// Makes the mount that holds `here`, the directory at `path`, private: pivot_root(2) wants the
+/// parent of the new root not to be shared, and attaching the root below a shared mount would show
+/// it on the host. What is bound from that mount is private as well then, as under runc.
 ///
 /// The root of the mount is the first directory on the way up that the kernel takes for one.
 ///
 /// # Errors
 /// When that mount cannot be found or changed.
-pub(super) fn make_parent_private(here: &Root, path: &Path) -> Result<()> {
+pub(super) fn make_parent_private(calls: &Calls, here: &Root, path: &Path) -> Result<()> {
     let mut here = here.as_fd().try_clone_to_owned().context("copy a descriptor")?;
     for _ in path.ancestors() {
         let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
-        match sys::mount::mount_setattr(here.as_fd(), private, false) {
+        match calls.set(here.as_fd(), private, false) {
             Err(Errno::EINVAL) => {}
             other => return other.context("make the parent mount private"),
         }
@@ -100,7 +100,7 @@ fn unescape(text: &str) -> String {
 ///
 /// # Errors
 /// Those of pivot_root(2) and umount2(2).
-pub(super) fn pivot(root: &Root, shared: bool) -> Result<()> {
+pub(super) fn pivot(calls: &Calls, root: &Root, shared: bool) -> Result<()> {
     let old = open("/", DIRECTORY, Mode::empty()).context("open /")?;
     fchdir(root.as_fd()).context("enter the root file system")?;
     match pivot_root(".", ".") {
@@ -111,8 +111,7 @@ pub(super) fn pivot(root: &Root, shared: bool) -> Result<()> {
     }
     if shared {
         let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
-        sys::mount::mount_setattr(old.as_fd(), attributes, true)
-            .context("make the old root a slave")?;
+        calls.set(old.as_fd(), attributes, true).context("make the old root a slave")?;
     }
     // Which of the two is the current directory now, the kernel does not promise.
     fchdir(&old).context("enter the old root")?;

@@ -3,7 +3,7 @@
 //! A value that asks for nothing (empty, zero, false) is accepted: engines write those.
 
 use anyhow::{Result, bail};
-use oci_spec::runtime::{Linux, LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, Spec};
+use oci_spec::runtime::{Linux, Spec};
 
 /// Refuses a document that asks for something this version cannot do.
 pub(super) fn refuse(spec: &Spec) -> Result<()> {
@@ -32,58 +32,6 @@ fn linux(linux: &Linux, asked: &mut Asked) {
         ]
         .map(|(path, asked)| (path.to_string(), asked)),
     );
-    if let Some(resources) = linux.resources() {
-        self::resources(resources, asked);
-    }
-}
-
-fn resources(resources: &LinuxResources, asked: &mut Asked) {
-    let network = resources.network().as_ref().is_some_and(|network| {
-        network.class_id().unwrap_or(0) != 0 || network.priorities().iter().flatten().count() > 0
-    });
-    let mut push = |path: &str, is: bool| asked.push((format!("linux.resources.{path}"), is));
-    push("hugepageLimits", resources.hugepage_limits().iter().flatten().count() > 0);
-    push("network", network);
-    push("rdma", resources.rdma().iter().flatten().count() > 0);
-    push("unified", resources.unified().iter().flatten().count() > 0);
-    if let Some(block_io) = resources.block_io() {
-        push("blockIO", asks_block_io(block_io));
-    }
-    if let Some(cpu) = resources.cpu() {
-        asks_cpu(cpu, &mut push);
-    }
-    if let Some(memory) = resources.memory() {
-        asks_memory(memory, &mut push);
-    }
-}
-
-fn asks_block_io(block_io: &LinuxBlockIo) -> bool {
-    let throttled = [
-        block_io.throttle_read_bps_device(),
-        block_io.throttle_write_bps_device(),
-        block_io.throttle_read_iops_device(),
-        block_io.throttle_write_iops_device(),
-    ];
-    block_io.weight().unwrap_or(0) != 0
-        || block_io.leaf_weight().unwrap_or(0) != 0
-        || block_io.weight_device().iter().flatten().count() > 0
-        || throttled.iter().any(|list| list.iter().flatten().count() > 0)
-}
-
-fn asks_cpu(cpu: &LinuxCpu, push: &mut impl FnMut(&str, bool)) {
-    push("cpu.burst", cpu.burst().is_some());
-    push("cpu.idle", cpu.idle().unwrap_or(0) != 0);
-    push("cpu.realtimeRuntime", cpu.realtime_runtime().unwrap_or(0) != 0);
-    push("cpu.realtimePeriod", cpu.realtime_period().unwrap_or(0) != 0);
-}
-
-fn asks_memory(memory: &LinuxMemory, push: &mut impl FnMut(&str, bool)) {
-    push("memory.kernel", memory.kernel().unwrap_or(0) != 0);
-    push("memory.kernelTCP", memory.kernel_tcp().unwrap_or(0) != 0);
-    push("memory.swappiness", memory.swappiness().is_some());
-    push("memory.disableOOMKiller", memory.disable_oom_killer() == Some(true));
-    push("memory.useHierarchy", memory.use_hierarchy() == Some(true));
-    push("memory.checkBeforeUpdate", memory.check_before_update() == Some(true));
 }
 
 #[cfg(test)]
@@ -93,11 +41,13 @@ mod tests {
 
     #[test]
     fn what_asks_for_something_is_refused() {
-        let resources = |change| json!({"linux": {"resources": change}});
+        let linux = |change| json!({"linux": change});
         refused([
-            (resources(json!({"blockIO": {"weight": 10}})), "linux.resources.blockIO: "),
-            (resources(json!({"unified": {"a.b": "c"}})), "linux.resources.unified: "),
-            (resources(json!({"memory": {"swappiness": 0}})), "memory.swappiness: "),
+            (linux(json!({"intelRdt": {"closID": "x"}})), "linux.intelRdt: "),
+            (
+                linux(json!({"personality": {"domain": "LINUX", "flags": ["X"]}})),
+                "linux.personality.flags: ",
+            ),
         ]);
     }
 

@@ -27,6 +27,26 @@ pub struct Attributes {
     pub propagation: u64,
 }
 
+/// Whether this machine has all of these calls: a kernel before Linux 5.12 lacks mount_setattr(2),
+/// and sandboxes answer ENOSYS to any of them.
+#[must_use]
+pub fn descriptor_calls_exist() -> bool {
+    let numbers = [
+        libc::SYS_mount_setattr,
+        libc::SYS_open_tree,
+        libc::SYS_move_mount,
+        libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+    ];
+    numbers.into_iter().all(|number| {
+        // SAFETY: each of these calls refuses -1 as its first argument, be that a descriptor or an
+        // address, and null for all others.
+        let rc = unsafe { libc::syscall(number, -1_i64, 0_i64, 0_i64, 0_i64, 0_i64) };
+        Errno::result(rc) != Err(Errno::ENOSYS)
+    })
+}
+
 fn owned(rc: c_long) -> nix::Result<OwnedFd> {
     let fd = Errno::result(rc)?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EOVERFLOW)?;

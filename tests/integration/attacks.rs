@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::harness::Case;
 use crate::harness::sentinel::Sentinel;
+use crate::harness::terminal::Receiver;
+use crate::sandboxes::MOUNT_CALLS;
 use crate::tests;
 
 tests! {
@@ -19,23 +21,34 @@ tests! {
         unlike runc "crashes on some of it",
     nothing_on_the_way_to_a_mount_reaches_the_host needs [Root]
         unlike runc "crashes on some of it",
+    nothing_reaches_the_host_without_the_newer_mount_calls needs [Root]
+        unlike runc "crashes on some of it",
     nothing_in_an_image_reaches_the_host_from_a_user_namespace needs [Root]
         unlike runc "crashes on some of it",
+    nothing_in_place_of_a_terminal_reaches_the_host needs [Root] unlike runc "has other words",
+    a_null_device_of_the_image_gives_nobody_a_file_of_the_host needs [Root]
+        unlike runc "has other words",
 }
 
 /// Every path that a runtime makes, opens, mounts or looks at by itself.
-const OWN_PATHS: [&str; 23] = [
+const OWN_PATHS: [&str; 29] = [
     "/dev",
     "/dev/null",
     "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
     "/dev/console",
     "/dev/ptmx",
     "/dev/pts",
+    "/dev/pts/ptmx",
     "/dev/shm",
     "/dev/mqueue",
     "/dev/fd",
     "/dev/core",
     "/dev/stdin",
+    "/dev/stdout",
+    "/dev/stderr",
     "/dev/tty",
     "/proc",
     "/proc/self",
@@ -55,7 +68,7 @@ const MOUNT_PATHS: [&str; 6] =
     ["/mnt", "/mnt/tree", "/mnt/tree/file", "/closed", "/closed/here", "/hidden"];
 
 /// What is put there.
-const THINGS: [&str; 16] = [
+const THINGS: [&str; 18] = [
     "absolute link",
     "absolute link to a file",
     "relative link",
@@ -66,8 +79,10 @@ const THINGS: [&str; 16] = [
     "link to a descriptor",
     "link to the runtime's program",
     "fifo",
+    "socket",
     "null device",
     "other device",
+    "block device",
     "file",
     "sparse file",
     "chain of links",
@@ -87,6 +102,7 @@ fn put(thing: &str, path: &Path, sentinel: &Path) {
     let node = |kind, minor| {
         mknod(path, kind, Mode::from_bits_truncate(0o666), makedev(1, minor)).expect("mknod");
     };
+    // Opening the block device would say ENXIO: there are no RAM disks of that number.
     match thing {
         "absolute link" => link(sentinel),
         "absolute link to a file" => link(&sentinel.join("file")),
@@ -100,6 +116,8 @@ fn put(thing: &str, path: &Path, sentinel: &Path) {
         "fifo" => node(SFlag::S_IFIFO, 0),
         "null device" => node(SFlag::S_IFCHR, 3),
         "other device" => node(SFlag::S_IFCHR, 1),
+        "block device" => node(SFlag::S_IFBLK, 250),
+        "socket" => node(SFlag::S_IFSOCK, 0),
         "file" => fs::write(path, "a file").expect("write"),
         "sparse file" => {
             let file = fs::File::create(path).expect("make a file");
@@ -208,7 +226,17 @@ fn nothing_in_an_image_without_mounts_reaches_the_host() {
 }
 
 fn nothing_on_the_way_to_a_mount_reaches_the_host() {
+    attack_mounts(Case::new(&[]));
+}
+
+/// Where mount(2) is all there is: see `sandboxes`.
+fn nothing_reaches_the_host_without_the_newer_mount_calls() {
     let mut case = Case::new(&[]);
+    case.lacks(&MOUNT_CALLS);
+    attack_mounts(case);
+}
+
+fn attack_mounts(mut case: Case) {
     let source = case.dir.join("source");
     fs::create_dir(&source).expect("make a directory");
     fs::write(source.join("file"), "").expect("write");
@@ -241,4 +269,51 @@ fn nothing_in_an_image_reaches_the_host_from_a_user_namespace() {
     let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
     case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     attack(case, &OWN_PATHS, |_| {});
+}
+
+/// With a terminal more is looked at below `/dev`: CVE-2025-52565, CVE-2026-88264.
+fn nothing_in_place_of_a_terminal_reaches_the_host() {
+    let mut case = Case::new(&["wait"]);
+    case.set("/process/terminal", json!(true));
+    let mounts = case.config["mounts"].as_array_mut().expect("mounts");
+    mounts.retain(|mount| mount["destination"] != "/dev");
+    case.write_config();
+    let sentinel = Sentinel::new(case.dir.join("sentinel"));
+    let mut wrong = Vec::new();
+    for path in ["/dev", "/dev/console", "/dev/pts", "/dev/pts/ptmx", "/dev/ptmx", "/dev/tty"] {
+        for thing in THINGS {
+            case.make_rootfs_again();
+            put(thing, &case.rootfs().join(path.trim_start_matches('/')), &sentinel.path);
+            let receiver = Receiver::new(&case.id);
+            let output =
+                case.runtime(&["create", "--console-socket", receiver.argument(), &case.id]);
+            let mut say = |what: String| wrong.push(format!("{path} is a {thing}: {what}"));
+            if output.code == 0 {
+                case.runtime(&["delete", "--force", &case.id]).ok();
+            } else if !is_clear(&format!("{} {}", output.code, output.stderr)) {
+                say(format!("unclear: {output:?}"));
+            }
+            sentinel.changes().into_iter().for_each(&mut say);
+            case.leftovers().into_iter().for_each(&mut say);
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+/// CVE-2026-88265: standard streams that are the null device become the container's own, and are
+/// given to the program's user.
+fn a_null_device_of_the_image_gives_nobody_a_file_of_the_host() {
+    let mut case = Case::new(&["echo", "started"]);
+    case.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+    case.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let sentinel = Sentinel::new(case.dir.join("sentinel"));
+    for target in [sentinel.path.join("file"), "../../sentinel/file".into(), "/etc/passwd".into()] {
+        for device in ["null", "zero", "tty"] {
+            case.make_rootfs_again();
+            symlink(&target, case.rootfs().join("dev").join(device)).expect("make a link");
+            // Standard input is the host's null device.
+            case.run().fails(1, &format!("/dev/{device}: another file is there already"));
+            assert_eq!(sentinel.changes(), [""; 0]);
+        }
+    }
 }

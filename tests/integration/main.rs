@@ -26,13 +26,16 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod pausing;
 mod process;
 mod races;
 mod rootfs;
 mod rootless;
+mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
+mod updates;
 mod verification;
 
 use std::process::ExitCode;
@@ -59,13 +62,16 @@ fn main() -> ExitCode {
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "net_devices", tests: net_devices::TESTS },
+        Suite { name: "pausing", tests: pausing::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "rootless", tests: rootless::TESTS },
+        Suite { name: "sandboxes", tests: sandboxes::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
+        Suite { name: "updates", tests: updates::TESTS },
         Suite { name: "verification", tests: verification::TESTS },
     ])
 }

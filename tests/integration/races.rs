@@ -10,21 +10,25 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
 use crate::attacks::is_clear;
 use crate::harness::Case;
 use crate::harness::sentinel::Sentinel;
+use crate::sandboxes::MOUNT_CALLS;
 use crate::tests;
 
 tests! {
     a_race_for_mounts_on_a_shared_volume needs [Root] unlike runc "fails otherwise",
+    a_race_for_mounts_without_the_newer_calls needs [Root] unlike runc "fails otherwise",
     a_race_for_the_devices_of_an_image needs [Root] unlike runc "fails otherwise",
     a_race_for_proc_and_sys needs [Root] unlike runc "fails otherwise",
     a_race_for_hidden_and_read_only_paths needs [Root] unlike runc "fails otherwise",
+    a_race_for_what_hides_files needs [Root] unlike runc "fails otherwise",
 }
 
-/// Starts of one test; there are four.
+/// Starts of one test; there are six.
 fn starts() -> usize {
     match (std::env::var_os("TORTURE"), std::env::var_os("SLOW")) {
         (Some(_), _) => 5_000,
@@ -75,16 +79,22 @@ impl Drop for Racer {
 
 /// Starts the container again and again while `paths` below its directory are exchanged.
 fn race(case: &Case, paths: &[&str]) {
+    race_for(case, paths, None, "ok");
+}
+
+/// As [`race`]; links lead to `target`, and what the program prints must not have the word `bad`
+/// in it.
+fn race_for(case: &Case, paths: &[&str], target: Option<&str>, bad: &str) {
     let sentinel = Sentinel::new(case.dir.join("sentinel"));
     let paths: Vec<_> = paths.iter().map(|path| case.dir.join(path)).collect();
-    let racer = Racer::new(&paths, &sentinel.path);
+    let racer = Racer::new(&paths, target.map_or(sentinel.path.as_path(), Path::new));
     let mut wrong = Vec::new();
     let mut started = 0;
     for number in 0..starts() {
         let output = case.run();
         match output.code {
-            0 if !output.stdout.contains("ok") => started += 1,
-            0 => wrong.push(format!("it could write: {}", output.stdout)),
+            0 if !output.stdout.contains(bad) => started += 1,
+            0 => wrong.push(format!("it could reach: {}", output.stdout)),
             code => {
                 let error = format!("{code} {}{}", output.stderr, output.stdout);
                 if !is_clear(&error) {
@@ -102,9 +112,21 @@ fn race(case: &Case, paths: &[&str]) {
 }
 
 fn a_race_for_mounts_on_a_shared_volume() {
+    race_for_mounts(Case::new(&["echo", "started"]));
+}
+
+/// Where mount(2) is all there is: see `sandboxes`.
+fn a_race_for_mounts_without_the_newer_calls() {
     let mut case = Case::new(&["echo", "started"]);
+    case.lacks(&MOUNT_CALLS);
+    race_for_mounts(case);
+}
+
+fn race_for_mounts(mut case: Case) {
     let volume = case.dir.join("volume");
-    fs::create_dir_all(volume.join("data/tmp")).expect("make a directory");
+    for name in ["tmp", "closed"] {
+        fs::create_dir_all(volume.join("data").join(name)).expect("make a directory");
+    }
     for mount in [
         json!({"destination": "/vol", "source": volume, "options": ["rbind"]}),
         json!({"destination": "/vol/data/tmp", "type": "tmpfs", "source": "t"}),
@@ -114,6 +136,7 @@ fn a_race_for_mounts_on_a_shared_volume() {
         case.set("/mounts/-", mount);
     }
     case.set("/process/cwd", json!("/vol/data/cwd"));
+    case.set("/linux/readonlyPaths/-", json!("/vol/data/closed"));
     race(&case, &["volume/data"]);
 }
 
@@ -140,4 +163,15 @@ fn a_race_for_hidden_and_read_only_paths() {
     case.set("/linux/maskedPaths/-", json!("/vol/data/secret"));
     case.set("/linux/readonlyPaths/-", json!("/vol/data/closed"));
     race(&case, &["volume/data"]);
+}
+
+/// CVE-2025-31133: files are hidden by the container's `/dev/null`, and that becomes a link to one
+/// of them.
+fn a_race_for_what_hides_files() {
+    let mut case = Case::new(&["stat", "/proc/sysrq-trigger"]);
+    case.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+    case.set("/linux/maskedPaths", json!(["/proc/sysrq-trigger", "/proc/keys"]));
+    let null = case.rootfs().join("dev/null");
+    mknod(&null, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3)).expect("mknod");
+    race_for(&case, &["rootfs/dev/null"], Some("/proc/sysrq-trigger"), "file");
 }

@@ -142,6 +142,20 @@ impl Case {
         command
     }
 
+    /// From here on the runtime of this case is in a sandbox that lacks system calls.
+    pub fn lacks(&mut self, calls: &[libc::c_long]) {
+        let calls: Vec<_> = calls.iter().map(ToString::to_string).collect();
+        let (without, runtime) = (example("without"), self.runtime.display());
+        let text = format!(
+            "#!/bin/sh\nexec {} {} -- {runtime} \"$@\"\n",
+            without.display(),
+            calls.join(" ")
+        );
+        self.runtime = self.dir.join("sandboxed");
+        fs::write(&self.runtime, text).expect("write a script");
+        fs::set_permissions(&self.runtime, fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+
     /// `run`, to the end of the container.
     pub fn run(&self) -> Output {
         self.run_with(&[])

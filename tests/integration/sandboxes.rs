@@ -1,0 +1,180 @@
+//! Sandboxes and older kernels that lack the mount calls which work on descriptors: the container
+//! is the same, or there is an error.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::terminal::{Receiver, Screen};
+use crate::harness::{Case, Output};
+use crate::mounts::{bind, cgroup_mount};
+use crate::tests;
+
+tests! {
+    a_container_is_the_same_without_any_of_the_mount_calls needs [Root] unlike runc "needs some",
+    each_way_of_changing_the_root_works_without_them needs [Root] unlike runc "needs some",
+    a_user_namespace_is_the_same_without_them needs [Root] unlike runc "needs some",
+    a_terminal_is_shown_without_them needs [Root] unlike runc "needs some",
+    nothing_is_mounted_on_the_host_without_them needs [Root] unlike runc "needs some",
+    what_only_they_can_do_is_an_error needs [Root] unlike runc "has other words",
+}
+
+pub const MOUNT_CALLS: [libc::c_long; 6] = [
+    libc::SYS_mount_setattr,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+];
+
+/// Something of everything that is mounted.
+fn case() -> Case {
+    let mut case = Case::new(&["report"]);
+    // The sandbox sets it, and so cannot be left by more.
+    case.set("/process/noNewPrivileges", json!(true));
+    let source = case.dir.join("source");
+    fs::create_dir_all(source.join("dir")).expect("make a directory");
+    fs::write(source.join("file"), "text").expect("write");
+    for mount in [
+        bind(&source, "/bound", &["ro", "nosuid", "noexec", "noatime"]),
+        bind(&source.join("file"), "/etc/deep/file", &["nosymfollow", "nodiratime", "strictatime"]),
+        bind(&source, "/plain", &["rshared", "rslave"]),
+        json!({"destination": "/etc", "type": "tmpfs", "source": "copy",
+            "options": ["tmpcopyup", "size=64k,mode=711", "sync"]}),
+        json!({"destination": "/late", "type": "tmpfs", "source": "t", "options": ["ro", "private"]}),
+        json!({"destination": "/late/below", "type": "tmpfs", "options": ["dirsync", "nodev"]}),
+        json!({"destination": "/plain", "options": ["remount", "nodev"]}),
+        cgroup_mount(&["nosuid", "noexec", "nodev", "ro"]),
+    ] {
+        case.set("/mounts/-", mount);
+    }
+    case.set("/root/readonly", json!(true));
+    case.set("/linux/devices", json!([{"path": "/dev/full", "type": "c", "major": 1, "minor": 7}]));
+    case.set(
+        "/linux/maskedPaths",
+        json!(["/proc/keys", "/sys/firmware", "/bound/dir", "/dev/full"]),
+    );
+    case.set("/linux/readonlyPaths", json!(["/proc/sys", "/dev/shm", "/bin/probe"]));
+    case
+}
+
+fn run_without(case: &Case, calls: &[libc::c_long], options: &[&str]) -> Output {
+    case.write_config();
+    let words: Vec<_> = ["run"].iter().chain(options).copied().chain([&*case.id]).collect();
+    Output::of(&mut case.command_without(calls, &words))
+}
+
+/// The mounts without the numbers of their peer groups, `/dev`, and what is open.
+#[track_caller]
+fn seen(output: Output) -> Vec<String> {
+    let text = output.ok();
+    let report: Value = serde_json::from_str(&text).expect("a report");
+    let mounts = report["mounts"].as_array().expect("mounts").iter().filter_map(Value::as_str);
+    let tag = |word: &str| word.trim_end_matches(|c: char| c.is_ascii_digit()).to_string();
+    let mounts = mounts.map(|line| match line.split_once(" - ") {
+        Some((head, tail)) => {
+            let (tags, fixed): (Vec<_>, Vec<_>) =
+                head.split(' ').partition(|word| word.contains(":") && !word.contains('/'));
+            let tags = tags.into_iter().map(tag).collect::<Vec<_>>();
+            format!("{} {} - {tail}", fixed.join(" "), tags.join(" "))
+        }
+        None => line.to_string(),
+    });
+    mounts.chain([report["dev"].to_string(), report["fds"].to_string()]).collect()
+}
+
+#[track_caller]
+fn is_the_same(case: &Case, calls: &[libc::c_long], options: &[&str]) {
+    let [wanted, found] = [&[], calls].map(|calls| {
+        // Mount points that are there already would make a difference.
+        case.make_rootfs_again();
+        seen(run_without(case, calls, options))
+    });
+    let differing: Vec<_> = wanted.iter().zip(&found).filter(|(a, b)| a != b).collect();
+    assert!(differing.is_empty(), "without {calls:?}, {options:?}: {differing:#?}");
+    assert_eq!(found.len(), wanted.len(), "without {calls:?}, {options:?}");
+    assert_eq!(case.leftovers(), [""; 0]);
+}
+
+fn a_container_is_the_same_without_any_of_the_mount_calls() {
+    let case = case();
+    is_the_same(&case, &MOUNT_CALLS, &[]);
+    for call in MOUNT_CALLS {
+        is_the_same(&case, &[call], &[]);
+    }
+}
+
+fn each_way_of_changing_the_root_works_without_them() {
+    let mut case = case();
+    is_the_same(&case, &MOUNT_CALLS, &["--no-pivot"]);
+    // Nothing of an unbindable root can be covered by itself.
+    case.set("/linux/readonlyPaths", json!(["/proc/sys", "/dev/shm"]));
+    for word in ["shared", "slave", "private", "unbindable"] {
+        case.set("/linux/rootfsPropagation", json!(word));
+        is_the_same(&case, &MOUNT_CALLS, &[]);
+    }
+}
+
+fn a_user_namespace_is_the_same_without_them() {
+    let mut case = case();
+    case.namespace("user", Some(json!({"type": "user"})));
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    // The times of the host's mounts are locked there.
+    case.set("/mounts/6/options", json!(["rbind", "ro", "nosuid", "noexec"]));
+    case.set("/mounts/7/options", json!(["bind", "nosymfollow", "nosuid"]));
+    is_the_same(&case, &MOUNT_CALLS, &[]);
+}
+
+fn a_terminal_is_shown_without_them() {
+    let mut case = case();
+    case.args(&["stat", "/dev/console"]);
+    case.set("/process/terminal", json!(true));
+    case.write_config();
+    let receiver = Receiver::new(&case.id);
+    let words = ["create", "--console-socket", receiver.argument(), &case.id];
+    Output::of(&mut case.command_without(&MOUNT_CALLS, &words)).ok();
+    let mut screen = Screen::new(receiver.receive().0);
+    case.start().ok();
+    screen.rest();
+    assert!(screen.text.contains("/dev/console c 136:0"), "{}", screen.text);
+}
+
+/// Mounts are made aside at a place of the host, where nobody else may see them.
+fn nothing_is_mounted_on_the_host_without_them() {
+    let mut case = case();
+    case.args(&["wait"]);
+    case.set("/linux/rootfsPropagation", json!("shared"));
+    let table = || fs::read_to_string("/proc/self/mountinfo").expect("read the mount table");
+    case.write_config();
+    let of_proc = |table: String| -> Vec<String> {
+        table.lines().filter(|line| line.contains(" /proc")).map(str::to_string).collect()
+    };
+    let before = of_proc(table());
+    Output::of(&mut case.command_without(&MOUNT_CALLS, &["create", &case.id])).ok();
+    assert_eq!(of_proc(table()), before);
+    let id = case.id.clone();
+    assert!(!table().lines().any(|line| line.contains(&format!("{id}/rootfs/"))), "{}", table());
+}
+
+fn what_only_they_can_do_is_an_error() {
+    let base = case();
+    let source = base.dir.join("source");
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    let mapped = json!({"destination": "/mapped", "source": source, "options": ["bind"],
+        "uidMappings": map, "gidMappings": map});
+    for (mount, error) in [
+        (bind(&source, "/rro", &["rro"]), "set it recursively (mount_setattr, Linux 5.12)"),
+        (mapped, "id-mapped mounts need mount_setattr"),
+    ] {
+        let mut case = case();
+        case.set("/mounts/-", mount);
+        run_without(&case, &MOUNT_CALLS, &[]).fails(1, error);
+    }
+    let mut case = Case::new(&["report"]);
+    case.namespace("mount", None);
+    case.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([]));
+    case.set("/mounts", json!([]));
+    run_without(&case, &MOUNT_CALLS, &[]).fails(1, "without a mount namespace");
+}

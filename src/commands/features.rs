@@ -35,7 +35,7 @@ pub(super) fn run() -> Result<i32> {
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": no,
+            "netDevices": {"enabled": true},
         },
         "annotations": {format!("io.github.{NAME}.version"): VERSION},
         "potentiallyUnsafeConfigAnnotations": [],

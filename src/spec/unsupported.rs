@@ -28,7 +28,6 @@ fn linux(linux: &Linux, asked: &mut Asked) {
     asked.extend(
         [
             ("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty())),
-            ("linux.netDevices", linux.net_devices().iter().flatten().count() > 0),
         ]
         .map(|(path, asked)| (path.to_string(), asked)),
     );
@@ -42,7 +41,13 @@ mod tests {
     #[test]
     fn what_asks_for_something_is_refused() {
         let linux = |change| json!({"linux": change});
-        refused([(linux(json!({"netDevices": {"eth0": {}}})), "linux.netDevices: ")]);
+        refused([
+            (linux(json!({"intelRdt": {"closID": "x"}})), "linux.intelRdt: "),
+            (
+                linux(json!({"personality": {"domain": "LINUX", "flags": ["X"]}})),
+                "linux.personality.flags: ",
+            ),
+        ]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod commands;
 mod confinement;
 mod errors;
 mod files;
+mod identity;
 mod lifecycle;
 mod limits;
 mod networks;
@@ -58,6 +59,7 @@ fn run() -> ExitCode {
         Suite { name: "confinement", tests: confinement::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
         Suite { name: "files", tests: files::TESTS },
+        Suite { name: "identity", tests: identity::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "limits", tests: limits::TESTS },
         Suite { name: "networks", tests: networks::TESTS },

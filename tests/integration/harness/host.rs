@@ -28,6 +28,8 @@ pub enum Needs {
     AppArmor,
     /// No AppArmor.
     NoAppArmor,
+    /// ip(8), to make interfaces.
+    Ip,
     /// newuidmap(1) and newgidmap(1).
     UidMap,
     /// Docker with all that it needs, and the right to make namespaces for it.
@@ -74,6 +76,7 @@ impl Needs {
             Self::Strace if !has_program("strace") => "needs strace",
             Self::AppArmor if !has_apparmor() => "needs AppArmor",
             Self::NoAppArmor if has_apparmor() => "needs to be without AppArmor",
+            Self::Ip if !has_program("ip") => "needs ip",
             Self::UidMap if !has_program("newuidmap") => "needs newuidmap",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));

@@ -15,6 +15,7 @@ mod cgroups_v2;
 mod commands;
 mod documents;
 mod exec;
+mod filesystems;
 mod hooks;
 mod id_maps;
 mod leftovers;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
+        Suite { name: "filesystems", tests: filesystems::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },

@@ -18,6 +18,10 @@ pub enum Needs {
     Numa,
     /// More than one processor.
     TwoProcessors,
+    /// A kernel that tells the log about audited calls, and the right to read that.
+    KernelLog,
+    /// Calls of 32-bit programs.
+    Calls32,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
     /// Docker with all that it needs, and the right to make namespaces for it.
@@ -46,6 +50,8 @@ impl Needs {
             Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
             Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
             Self::TwoProcessors if processors() < 2 => "needs two processors",
+            Self::KernelLog if !has_kernel_log() => "needs a kernel with audit, and /dev/kmsg",
+            Self::Calls32 if !has_calls_of_32_bits() => "needs the calls of 32-bit programs",
             Self::Strace if !has_program("strace") => "needs strace",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
@@ -71,6 +77,16 @@ pub fn is_v2() -> bool {
 pub fn has_sys_resource() -> bool {
     let capability = caps::Capability::CAP_SYS_RESOURCE;
     caps::has_cap(None, caps::CapSet::Permitted, capability).unwrap_or(true)
+}
+
+fn has_kernel_log() -> bool {
+    let log = fs::OpenOptions::new().read(true).open("/dev/kmsg");
+    log.is_ok() && Path::new("/proc/self/loginuid").exists()
+}
+
+/// The kernel describes what 32-bit programs are given only if it runs them.
+fn has_calls_of_32_bits() -> bool {
+    cfg!(target_arch = "x86_64") && Path::new("/proc/sys/abi/vsyscall32").exists()
 }
 
 fn processors() -> usize {

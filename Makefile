@@ -45,7 +45,7 @@ torture: build ## The tests with a seed, and those that sweep or race, many time
 fuzz: ## Documents that nobody would write, through checks, compiler and kernel (SECONDS=60)
 	FUZZ_SECONDS=$(SECONDS) $(CARGO) test --target $(TARGET) --test seccomp -- --nocapture fuzz::
 
-engines: build ## Docker with orlop as its runtime, in namespaces of its own; T=name one case
+engines: build ## Docker, Podman and Buildah with orlop as their runtime, in namespaces of their own; T=name one case
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
 
 conformance: build ## The validation suite of opencontainers/runtime-tools (needs Go); T=name one test

@@ -21,12 +21,36 @@ pub fn line(error: &anyhow::Error) -> String {
     chain(error).join(": ")
 }
 
+/// The errors that Go names in other words than nix: all of them.
+const WORDS: [(Errno, &str); 17] = [
+    (Errno::EIO, "input/output error"),
+    (Errno::EBADF, "bad file descriptor"),
+    (Errno::EAGAIN, "resource temporarily unavailable"),
+    (Errno::ENOMEM, "cannot allocate memory"),
+    (Errno::EXDEV, "invalid cross-device link"),
+    (Errno::ENFILE, "too many open files in system"),
+    (Errno::ENOTTY, "inappropriate ioctl for device"),
+    (Errno::EDOM, "numerical argument out of domain"),
+    (Errno::ERANGE, "numerical result out of range"),
+    (Errno::EDEADLK, "resource deadlock avoided"),
+    (Errno::ENOLCK, "no locks available"),
+    (Errno::ELOOP, "too many levels of symbolic links"),
+    (Errno::EBADMSG, "bad message"),
+    (Errno::EILSEQ, "invalid or incomplete multibyte or wide character"),
+    (Errno::EOPNOTSUPP, "operation not supported"),
+    (Errno::ENETRESET, "network dropped connection on reset"),
+    (Errno::EDQUOT, "disk quota exceeded"),
+];
+
 /// The text of a system error as Go prints it.
 #[must_use]
 pub fn errno(errno: Errno) -> String {
+    if let Some((_, text)) = WORDS.iter().find(|(other, _)| *other == errno) {
+        return (*text).to_string();
+    }
     let text = errno.desc();
     let mut letters = text.chars();
-    // EIO and the like begin with one capital; a name in capitals stays.
+    // A name in capitals stays.
     match (letters.next(), letters.next()) {
         (Some(first), Some(second)) if second.is_lowercase() => {
             format!("{}{}", first.to_ascii_lowercase(), &text[first.len_utf8()..])
@@ -85,7 +109,13 @@ mod tests {
             (Errno::EACCES, "permission denied"),
             (Errno::EISDIR, "is a directory"),
             (Errno::ENOTDIR, "not a directory"),
-            (Errno::EIO, "I/O error"),
+            (Errno::EIO, "input/output error"),
+            (Errno::ELOOP, "too many levels of symbolic links"),
+            (Errno::EOPNOTSUPP, "operation not supported"),
+            (Errno::EL2NSYNC, "level 2 not synchronized"),
+            (Errno::ELIBSCN, ".lib section in a.out corrupted"),
+            (Errno::EPROTO, "protocol error"),
+            (Errno::ESTALE, "stale file handle"),
         ] {
             assert_eq!(errno(number), want);
         }

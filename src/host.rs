@@ -58,6 +58,44 @@ impl Cgroups {
     }
 }
 
+/// AppArmor is there and in force.
+#[must_use]
+pub fn has_apparmor() -> bool {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|text| text.starts_with('Y'))
+        && Path::new("/sys/kernel/security/apparmor").exists()
+}
+
+/// SELinux is there and in force.
+#[must_use]
+pub fn has_selinux() -> bool {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    is_labelled(&read("/proc/self/mountinfo"), &read("/proc/self/attr/current"))
+}
+
+/// As libselinux finds out: its file system is mounted, and not read-only, by which containers are
+/// told to leave labels alone; and there is a policy, before which everything is `kernel`.
+fn is_labelled(mounts: &str, current: &str) -> bool {
+    let selinuxfs = mounts.lines().any(|line| {
+        let Some((head, tail)) = line.split_once(" - ") else { return false };
+        let options = head.split(' ').nth(5).unwrap_or_default();
+        tail.starts_with("selinuxfs ") && options.split(',').next() == Some("rw")
+    });
+    let current = current.trim_end_matches(['\0', '\n']);
+    selinuxfs && !current.is_empty() && current != "kernel"
+}
+
+/// This process stands in another user namespace than the first, where every id is itself.
+#[must_use]
+pub fn in_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_identity(&map))
+}
+
+/// user_namespaces(7): the first namespace shows one line with all ids.
+fn is_identity(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// `ID:controllers:path`; the path may hold colons.
 fn parse_line(line: &str) -> Option<(&str, &str)> {
     let mut fields = line.splitn(3, ':').skip(1);
@@ -140,6 +178,33 @@ fn is_a(path: &Path, kind: FsType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signs_of_selinux() {
+        let writable = "27 23 0:21 / /sys/fs/selinux rw,nosuid,relatime - selinuxfs selinuxfs rw";
+        let read_only = "27 23 0:21 / /sys/fs/selinux ro,nosuid,relatime - selinuxfs selinuxfs rw";
+        let other = "27 23 0:21 / /sys/fs/selinux rw,relatime - tmpfs tmpfs rw";
+        let label = "system_u:system_r:container_runtime_t:s0\0";
+        for (mounts, current, want) in [
+            (writable, label, true),
+            (writable, "kernel\0", false),
+            (writable, "kernel", false),
+            (writable, "", false),
+            (read_only, label, false),
+            (other, label, false),
+            ("", label, false),
+        ] {
+            assert_eq!(is_labelled(mounts, current), want, "{mounts} {current}");
+        }
+    }
+
+    #[test]
+    fn maps_of_the_first_user_namespace() {
+        assert!(is_identity("         0          0 4294967295\n"));
+        assert!(!is_identity("         0       1000          1\n"));
+        assert!(!is_identity("         0          0 4294967294\n"));
+        assert!(!is_identity(""));
+    }
 
     #[test]
     fn lines_of_proc_self_cgroup() {

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, CommandFactory, FromArgMatches};
 
-use crate::cli::{COMMANDS, Command, Entry, Global, NAME};
+use crate::cli::{COMMANDS, Command, Entry, Global, NAME, called, name};
 
 /// Why there is nothing to do.
 #[derive(Debug)]
@@ -33,7 +33,10 @@ pub enum Stop {
 /// # Errors
 /// When they ask for help or make no sense.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Global, Option<Command>), Stop> {
-    let mut args = args.into_iter().skip(1);
+    let mut args = args.into_iter();
+    if let Some(path) = args.next() {
+        called(&path);
+    }
     let mut root = Global::command();
     let (options, word) = options(&root, &mut args);
     let matches = root.try_get_matches_from_mut(first(NAME, options));
@@ -97,11 +100,16 @@ fn root_help() -> String {
         let _ = writeln!(text, "  {:<12}{}", entry.name, entry.about);
         text
     });
-    Global::command().after_help(commands).render_help().to_string()
+    named(&Global::command().after_help(commands).render_help().to_string())
 }
 
 fn help(entry: &Entry) -> String {
-    entry.parser().render_help().to_string()
+    named(&entry.parser().render_help().to_string())
+}
+
+/// Help with the name by which the program was started.
+fn named(help: &str) -> String {
+    help.replace(NAME, name())
 }
 
 /// Says what clap found wrong in runc's words, which engines probe for (ENGINES 2).
@@ -135,13 +143,13 @@ fn explain(error: &clap::Error, entry: Option<&Entry>, help: &str) -> Stop {
 
 /// How many arguments a command takes.
 fn count(entry: &Entry, limit: usize) -> String {
-    let name = entry.name;
+    let (program, command) = (name(), entry.name);
     let word = match entry.arguments {
         (least, most) if least == most => "exactly",
         (least, _) if least == limit => "a minimum of",
         _ => "a maximum of",
     };
-    format!("{NAME}: {name:?} requires {word} {limit} argument(s)")
+    format!("{program}: {command:?} requires {word} {limit} argument(s)")
 }
 
 /// Takes options off `args` and rewrites them to the form `--option`, switches without a value;

@@ -171,13 +171,15 @@ fn nothing_is_left_unfinished() {
     check(&complaints);
 }
 
-/// Only the place that says why may wait for a time instead of an event.
+/// Only the places that say why may wait for a time instead of an event.
 #[test]
 fn nobody_sleeps() {
     let complaints: Vec<_> = sources()
         .iter()
         .filter(|source| {
-            source.text.contains("sleep(") && !source.path.ends_with("cgroups/remove.rs")
+            source.text.contains("sleep(")
+                && !source.path.ends_with("cgroups/remove.rs")
+                && !source.path.ends_with("cgroups/freezer.rs")
         })
         .map(|source| format!("{}: sleeps", source.path.display()))
         .collect();
@@ -191,7 +193,9 @@ fn only_hooks_execute_programs() {
     let complaints: Vec<_> = sources()
         .iter()
         .filter(|source| source.text.contains("Command::new(") && source.module != "hooks")
-        .filter(|source| source.module != "cli")
+        .filter(|source| source.module != "cli" && !source.path.ends_with("commands/ps.rs"))
+        // newuidmap and newgidmap are among them.
+        .filter(|source| source.path != Path::new("namespaces/subordinate.rs"))
         .map(|source| format!("{}: executes a program", source.path.display()))
         .collect();
     check(&complaints);

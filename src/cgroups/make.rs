@@ -6,14 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
-use super::setting::{Setting, write, write_each};
+use super::setting::{self, Setting, write, write_each};
 use super::v1::cpuset;
 use super::v2::device_program;
-use super::{Group, Plan, processes, remove};
+use super::{Group, Plan, Rights, processes, remove, systemd};
 use crate::log;
 
 /// How init gets into its cgroups: everything is open before it is born.
@@ -86,16 +87,28 @@ impl Entry {
 pub struct Made {
     /// Parents before their children.
     directories: Vec<PathBuf>,
+    /// What systemd has made.
+    unit: Option<systemd::Unit>,
+    /// The container's own that could not be had and are done without.
+    missing: Vec<PathBuf>,
 }
 
 impl Made {
     /// Removes what was made, children first. Whoever put something there meanwhile keeps it.
     pub fn undo(&self) {
+        if let Some(Err(error)) = self.unit.as_ref().map(systemd::Unit::stop) {
+            log::warn(format!("{error:#}"));
+        }
         for directory in self.directories.iter().rev() {
             if let Err(error) = remove::empty_directory(directory) {
                 log::debug(|| format!("{error:#}"));
             }
         }
+    }
+
+    /// The container has the cgroup `directory`.
+    pub(super) fn has(&self, directory: &Path) -> bool {
+        !self.missing.iter().any(|missing| missing == directory)
     }
 
     /// Makes `directory` and what is missing above it, down from `top`. Says whether it was new.
@@ -119,12 +132,17 @@ impl Made {
 }
 
 impl Plan {
-    /// Makes the cgroups with their limits and opens what init needs to get in.
+    /// Makes the cgroups with their limits and opens what init needs to get in. systemd makes its
+    /// own later, around init: then nothing is to be opened.
     ///
     /// # Errors
     /// The first step that fails; what was made until then is removed.
     pub fn make(&self) -> Result<(Made, Entry)> {
         let mut made = Made::default();
+        if self.unit.is_some() {
+            self.groups.iter().try_for_each(|group| processes::check_unused(&group.directory))?;
+            return Ok((made, Entry::default()));
+        }
         match self.make_all(&mut made) {
             Ok(entry) => Ok((made, entry)),
             Err(error) => {
@@ -137,7 +155,14 @@ impl Plan {
     fn make_all(&self, made: &mut Made) -> Result<Entry> {
         let mut entry = Entry::default();
         for group in &self.groups {
-            let new = made.directory(&group.hierarchy.mount, &group.directory)?;
+            let new = match made.directory(&group.hierarchy.mount, &group.directory) {
+                Err(error) if self.rights != Rights::Root && is_refused(&error) => {
+                    self.go_without(group, error)?;
+                    made.missing.push(group.directory.clone());
+                    continue;
+                }
+                other => other?,
+            };
             if !new {
                 processes::check_unused(&group.directory)?;
             }
@@ -150,17 +175,68 @@ impl Plan {
         Ok(entry)
     }
 
+    /// Init has to wait until [`Plan::place`] has put it into its cgroups.
+    #[must_use]
+    pub fn waits_for_systemd(&self) -> bool {
+        self.unit.is_some()
+    }
+
+    /// Has systemd make the cgroups around the process `pid`, and sets their limits.
+    ///
+    /// # Errors
+    /// The first step that fails; what is to be undone is in `made`.
+    pub fn place(&self, pid: Pid, made: &mut Made) -> Result<()> {
+        let Some(planned) = &self.unit else { return Ok(()) };
+        made.unit = Some(planned.unit.clone());
+        planned.start(pid)?;
+        for group in &self.groups {
+            if self.v2 {
+                let there = group.directory.is_dir();
+                ensure!(there, "systemd has made no cgroup {}", group.directory.display());
+                self.make_unified(group, true)?;
+                continue;
+            }
+            // It makes those that it has a use for.
+            made.directory(&group.hierarchy.mount, &group.directory)?;
+            if !group.is_unified() {
+                self.make_v1(group)?;
+            }
+            write(&group.directory.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// An ordinary user has no cgroups unless somebody gave him some. Only who asks for something
+    /// that takes one misses it.
+    fn go_without(&self, group: &Group, error: anyhow::Error) -> Result<()> {
+        if self.rights == Rights::RootlessAnywhere && group.settings.is_empty() {
+            log::debug(|| format!("go on without a cgroup: {error:#}"));
+            return Ok(());
+        }
+        Err(error.context(
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+        ))
+    }
+
+    /// An ordinary user cannot give device rules, nor does he make devices.
+    fn devices_may_fail(&self, result: Result<()>) -> Result<()> {
+        match result.context("linux.resources.devices") {
+            Err(error) if self.rights != Rights::Root && is_refused(&error) => {
+                log::debug(|| format!("go on without device rules: {error:#}"));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     fn make_v1(&self, group: &Group) -> Result<()> {
         if group.has("cpuset") {
             cpuset::inherit(&group.hierarchy.mount, &group.directory)?;
         }
-        for setting in &group.settings {
-            setting.write(&group.directory)?;
-        }
+        setting::apply(&group.settings, &group.directory)?;
         if group.has("devices") {
             for (file, lines) in self.devices.v1_lines() {
-                write_each(&group.directory.join(file), &lines)
-                    .context("linux.resources.devices")?;
+                self.devices_may_fail(write_each(&group.directory.join(file), &lines))?;
             }
         }
         Ok(())
@@ -171,19 +247,28 @@ impl Plan {
         if !self.v2 {
             return Ok(());
         }
-        enable_controllers(&group.hierarchy.mount, &group.directory)?;
-        for setting in &group.settings {
-            write_v2(setting, &group.directory)?;
+        // systemd enables those that it knows by itself.
+        let exists = |setting: &Setting| group.directory.join(&setting.file).exists();
+        if self.unit.is_none() || !group.settings.iter().all(exists) {
+            enable_controllers(&group.hierarchy.mount, &group.directory)?;
         }
+        setting::apply(&group.settings, &group.directory)?;
         if !new {
             device_program::detach_all(&group.directory)?;
         }
         if !self.devices.allow_everything() {
-            device_program::attach(&self.devices, &group.directory)
-                .context("linux.resources.devices")?;
+            self.devices_may_fail(device_program::attach(&self.devices, &group.directory))?;
         }
         Ok(())
     }
+}
+
+/// The caller lacks a right, or the file system is read-only as in many containers.
+fn is_refused(error: &anyhow::Error) -> bool {
+    use nix::errno::Errno::{EACCES, EPERM, EROFS};
+    let number = error.downcast_ref::<nix::errno::Errno>().map(|errno| *errno as i32);
+    let number = number.or_else(|| error.downcast_ref::<std::io::Error>()?.raw_os_error());
+    number.is_some_and(|number| [EACCES, EPERM, EROFS].iter().any(|one| *one as i32 == number))
 }
 
 fn open_for_writing(path: &Path) -> Result<File> {
@@ -230,22 +315,4 @@ fn enable_controllers(mount: &Path, directory: &Path) -> Result<()> {
 fn is_busy(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<std::io::Error>();
     error.is_some_and(|error| error.raw_os_error() == Some(libc::EBUSY))
-}
-
-/// A file that is not there means that its controller is not, which deserves a better text.
-fn write_v2(setting: &Setting, directory: &Path) -> Result<()> {
-    if directory.join(&setting.file).exists() {
-        return setting.write(directory);
-    }
-    let Setting { file, value, json } = setting;
-    // A kernel without swap has no file for it, and nothing to limit (BXG-15).
-    if file == "memory.swap.max" && (value == "max" || value == "0") {
-        return Ok(());
-    }
-    let controller = file.split('.').next().unwrap_or_default();
-    bail!(
-        "linux.resources.{json}: {file:?} can't be set: controller {controller:?} is not available \
-        in {}",
-        directory.display()
-    )
 }

@@ -4,12 +4,15 @@
 //! made and how init gets in; [`Record`] is what is kept on disk to find it all again.
 
 pub mod devices;
+mod freezer;
 mod join;
 mod make;
 mod path;
 pub mod processes;
 mod remove;
 mod setting;
+pub mod systemd;
+mod update;
 mod v1;
 mod v2;
 
@@ -25,15 +28,44 @@ use serde::{Deserialize, Serialize};
 use crate::host::{Cgroups, Hierarchy};
 use devices::Devices;
 use setting::Setting;
+use v1::Translate;
 
 /// The cgroups of a container, one directory per hierarchy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     groups: Vec<Group>,
     devices: Devices,
     /// The unified hierarchy is the only one: it has the controllers.
     v2: bool,
+    /// The unit, if systemd makes the cgroups.
+    unit: Option<systemd::Planned>,
+    /// What the caller may do about them.
+    rights: Rights,
 }
+
+/// What to do about cgroups that the caller may not make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rights {
+    /// Nobody expects that: it is an error.
+    Root,
+    /// The document names a place for them, but device rules may be missed (BXD-07).
+    Rootless,
+    /// Go on without those that have no limits (BXG-25).
+    RootlessAnywhere,
+}
+
+/// Who makes the cgroups of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// This program, in the file system.
+    #[default]
+    Cgroupfs,
+    /// systemd, which is told about all limits.
+    Systemd(systemd::Manager),
+}
+
+/// What scopes and cgroups are called that nobody has named.
+const PREFIX: &str = "orlop";
 
 /// A cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +98,7 @@ impl Plan {
     ///
     /// # Errors
     /// For limits that contradict each other, or that no hierarchy here can set.
-    pub fn new(linux: Option<&Linux>, id: &str, host: &Cgroups) -> Result<Self> {
+    pub fn new(linux: Option<&Linux>, id: &str, host: &Cgroups, rootless: bool) -> Result<Self> {
         let none = LinuxResources::default();
         let resources = linux.and_then(|linux| linux.resources().as_ref()).unwrap_or(&none);
         let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
@@ -77,8 +109,7 @@ impl Plan {
             settings: Vec::new(),
         };
         let mut groups: Vec<_> = host.v1.iter().chain(&host.unified).map(group).collect();
-        let controllers = if v2 { &v2::CONTROLLERS } else { &v1::CONTROLLERS };
-        for (name, translate) in controllers {
+        for (name, translate) in controllers(resources, v2)? {
             let settings = translate(resources)?;
             let group = groups.iter_mut().find(|group| v2 || group.has(name));
             match (group, settings.first()) {
@@ -95,7 +126,18 @@ impl Plan {
         }
         let rules = resources.devices().as_deref().unwrap_or_default();
         let configured = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-        Ok(Self { groups, devices: Devices::from_rules(rules, configured)?, v2 })
+        let rights = match path.filter(|path| !path.as_os_str().is_empty()) {
+            _ if !rootless => Rights::Root,
+            Some(_) => Rights::Rootless,
+            None => Rights::RootlessAnywhere,
+        };
+        Ok(Self {
+            groups,
+            devices: Devices::from_rules(rules, configured)?,
+            v2,
+            unit: None,
+            rights,
+        })
     }
 
     /// The directories, one per hierarchy.
@@ -105,7 +147,16 @@ impl Plan {
             controllers: group.hierarchy.controllers.clone(),
             directory: group.directory.clone(),
         });
-        Record { groups: groups.collect(), v2: self.v2 }
+        let unit = self.unit.as_ref().map(|planned| planned.unit.clone());
+        Record { groups: groups.collect(), v2: self.v2, unit }
+    }
+
+    /// The directories that there are, when the caller has to do without some.
+    #[must_use]
+    pub fn record_of(&self, made: &Made) -> Record {
+        let mut record = self.record();
+        record.groups.retain(|place| made.has(&place.directory));
+        record
     }
 
     /// Where each hierarchy is mounted.
@@ -120,11 +171,27 @@ impl Plan {
     }
 }
 
+/// What can be limited, and how.
+fn controllers(
+    resources: &LinuxResources,
+    v2: bool,
+) -> Result<&'static [(&'static str, Translate)]> {
+    let unified = resources.unified().iter().flatten().count() > 0;
+    ensure!(
+        v2 || !unified,
+        "linux.resources.unified: invalid configuration: cannot use unified on cgroup v1"
+    );
+    Ok(if v2 { v2::CONTROLLERS } else { v1::CONTROLLERS })
+}
+
 /// Where the cgroups of a container are: facts for its state on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     groups: Vec<Place>,
     v2: bool,
+    /// The unit, if systemd has made the cgroups.
+    #[serde(default)]
+    unit: Option<systemd::Unit>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,11 +201,29 @@ struct Place {
 }
 
 impl Record {
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// The cgroup with this controller; on v2 it is the one for all.
     #[must_use]
     pub fn directory(&self, controller: &str) -> Option<&Path> {
         let has = |place: &&Place| self.v2 || place.controllers.iter().any(|c| c == controller);
         self.groups.iter().find(has).map(|place| place.directory.as_path())
+    }
+
+    /// Tells systemd, where it has made the cgroups, what is going to be written to their files,
+    /// and rounds that as it does itself. `settings` are those of all hierarchies together.
+    ///
+    /// # Errors
+    /// When it cannot be told, or refuses.
+    #[allow(dead_code)]
+    fn announce(&self, settings: &mut [Setting]) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        systemd::round(settings);
+        unit.set(settings)
     }
 }
 
@@ -176,7 +261,7 @@ pub(crate) mod tests {
     }
 
     fn plan(linux: Value, host: &Cgroups) -> Result<Plan> {
-        Plan::new(Some(&serde_json::from_value(linux).unwrap()), "box", host)
+        Plan::new(Some(&serde_json::from_value(linux).unwrap()), "box", host, false)
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn wait_until_empty(directory: &Path, deadline: Instant) -> Result<()> {
     }
 }
 
-fn wait(fd: &OwnedFd, events: PollFlags, deadline: Instant) -> Result<()> {
+pub(super) fn wait(fd: &OwnedFd, events: PollFlags, deadline: Instant) -> Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let millis = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);

@@ -1,16 +1,39 @@
 //! The command line, and nothing else: names, defaults and help texts as in runc.
 
 mod checkpoint;
+mod resources;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{ArgMatches, Args, FromArgMatches, Parser};
 
 pub use checkpoint::{Checkpoint, Restore};
+pub use resources::{Events, Pause, Ps, Resume, Update};
 
 /// What the program calls itself.
 pub const NAME: &str = "orlop";
+
+/// The name of the program in whose place it may stand: tools that know no other name start a
+/// link of that name and look for it in what they read.
+const REPLACED: &str = "runc";
+
+static CALLED: OnceLock<&'static str> = OnceLock::new();
+
+/// Takes over the name by which the program was started, if that is one it goes by.
+pub fn called(path: &OsStr) {
+    if Path::new(path).file_name() == Some(OsStr::new(REPLACED)) {
+        // There is one start only.
+        let _ = CALLED.set(REPLACED);
+    }
+}
+
+/// The name that versions, errors and help show.
+#[must_use]
+pub fn name() -> &'static str {
+    CALLED.get().copied().unwrap_or(NAME)
+}
 
 /// The version, from the package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -68,6 +91,9 @@ pub struct Global {
     /// "slice:prefix:name" for e.g. "system.slice:runc:434234"
     #[arg(long)]
     pub systemd_cgroup: bool,
+    /// who makes cgroups ('cgroupfs' (default), 'systemd', or 'disabled')
+    #[arg(long, value_name = "value")]
+    pub cgroup_manager: Option<String>,
     /// ignore cgroup permission errors ('true', 'false', or 'auto')
     #[arg(long, value_name = "value", default_value = "auto", hide_default_value = true)]
     pub rootless: String,
@@ -85,6 +111,8 @@ pub enum Command {
     Create(Create),
     /// `delete`
     Delete(Delete),
+    /// `events`
+    Events(Events),
     /// `exec`
     Exec(Exec),
     /// `features`
@@ -93,8 +121,14 @@ pub enum Command {
     Kill(Kill),
     /// `list`
     List(List),
+    /// `pause`
+    Pause(Pause),
+    /// `ps`
+    Ps(Ps),
     /// `restore`
     Restore(Restore),
+    /// `resume`
+    Resume(Resume),
     /// `run`
     Run(Run),
     /// `seccomp`
@@ -105,6 +139,8 @@ pub enum Command {
     Start(Start),
     /// `state`
     State(State),
+    /// `update`
+    Update(Update),
 }
 
 /// One command: only the one that is asked for is ever built, since building all of them takes
@@ -133,7 +169,7 @@ macro_rules! entry {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Entry; 13] = [
+pub const COMMANDS: [Entry; 18] = [
     entry!(Checkpoint, "checkpoint", (1, 1), "checkpoint a running container"),
     entry!(Create, "create", (1, 1), "create a container"),
     entry!(
@@ -141,6 +177,12 @@ pub const COMMANDS: [Entry; 13] = [
         "delete",
         (1, 1),
         "delete any resources held by the container often used with detached container"
+    ),
+    entry!(
+        Events,
+        "events",
+        (1, 1),
+        "display container events such as OOM notifications, cpu, memory, and IO usage statistics"
     ),
     entry!(Exec, "exec", (1, usize::MAX), "execute new process inside the container"),
     entry!(Features, "features", (0, 0), "show the enabled features"),
@@ -151,12 +193,16 @@ pub const COMMANDS: [Entry; 13] = [
         "kill sends the specified signal (default: SIGTERM) to the container's init process"
     ),
     entry!(List, "list", (0, 0), "lists containers started with the given root"),
+    entry!(Pause, "pause", (1, 1), "suspends all processes inside the container"),
+    entry!(Ps, "ps", (1, usize::MAX), "displays the processes running inside a container"),
     entry!(Restore, "restore", (1, 1), "restore a container from a previous checkpoint"),
+    entry!(Resume, "resume", (1, 1), "resumes all processes that have been previously paused"),
     entry!(Run, "run", (1, 1), "create and run a container"),
     entry!(Seccomp, "seccomp", (2, usize::MAX), "explain what a profile does with system calls"),
     entry!(Spec, "spec", (0, 0), "create a new specification file"),
     entry!(Start, "start", (1, 1), "executes the user defined process in a created container"),
     entry!(State, "state", (1, 1), "output the state of a container"),
+    entry!(Update, "update", (1, 1), "update container resource constraints"),
 ];
 
 impl Entry {

@@ -35,7 +35,6 @@ fn exec(global: &Global, args: Exec) -> Result<i32> {
     let container = global.store.look_up(&args.id)?;
     let command = if args.ignore_paused { Command::ExecPaused } else { Command::Exec };
     allow(command, container.status()?, &args.id)?;
-    refuse(&args)?;
     let image = sealed_image()?;
     check_preserved(args.preserve_fds, &image)?;
     let cgroup = Below::parse(&args.cgroup)?;
@@ -67,17 +66,6 @@ fn exec(global: &Global, args: Exec) -> Result<i32> {
     let status = signals.relay_until_end(&child, relay.as_mut())?;
     signals.finish(relay)?;
     Ok(status)
-}
-
-/// Options that ask for what this version cannot do.
-fn refuse(args: &Exec) -> Result<()> {
-    for (option, value) in
-        [("--apparmor", &args.apparmor), ("--process-label", &args.process_label)]
-    {
-        let asked = value.as_ref().is_some_and(|value| !value.is_empty());
-        ensure!(!asked, "{option}: not supported by this version");
-    }
-    Ok(())
 }
 
 fn plan(container: &Container, args: &Exec) -> Result<plan::Exec> {
@@ -115,6 +103,7 @@ fn process(spec: &Spec, own: Value, args: &Exec) -> Result<Process> {
 
 fn changes(args: &Exec) -> Result<Changes> {
     let text = |word: &OsStr| word.to_string_lossy().into_owned();
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let gid = |text: &String| joining::id("additional gid", text);
     Ok(Changes {
         args: args.command.iter().map(|word| text(word)).collect(),
@@ -123,6 +112,8 @@ fn changes(args: &Exec) -> Result<Changes> {
         user: args.user.as_deref().map(joining::user).transpose()?,
         additional_gids: args.additional_gids.iter().map(gid).collect::<Result<_>>()?,
         capabilities: args.cap.clone(),
+        apparmor: filled(&args.apparmor),
+        process_label: filled(&args.process_label),
         no_new_privileges: args.no_new_privs.then_some(true),
         terminal: args.tty,
     })

@@ -7,28 +7,58 @@ mod features;
 mod kill;
 mod list;
 mod making;
+mod pause;
+mod ps;
 mod run;
 mod seccomp;
 mod spec;
 mod start;
 mod state;
 mod terminal;
+mod update;
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use nix::unistd::geteuid;
 
-use crate::cli::{self, Command, NAME, VERSION};
+use crate::cli::{self, Command, VERSION, name};
 use crate::container::Store;
-use crate::log;
+use crate::{host, log};
 
 /// Global options, resolved.
 #[derive(Debug)]
 pub struct Global {
     /// Where containers are kept.
     pub store: Store,
-    /// Make cgroups through systemd.
-    pub systemd_cgroup: bool,
+    /// Who makes cgroups.
+    pub manager: CgroupManager,
+    /// Do without cgroups that the caller may not make, if nothing asks for them.
+    pub rootless: bool,
+}
+
+/// Who makes cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// This program.
+    Cgroupfs,
+    /// systemd.
+    Systemd,
+    /// Nobody: containers stay in the cgroups of their runtime.
+    Disabled,
+}
+
+impl CgroupManager {
+    /// runc has a flag, crun an option as well, which Podman uses (ENGINES 2).
+    fn new(options: &cli::Global) -> Result<Self> {
+        Ok(match options.cgroup_manager.as_deref() {
+            None if options.systemd_cgroup => Self::Systemd,
+            None | Some("cgroupfs") => Self::Cgroupfs,
+            Some("systemd") => Self::Systemd,
+            Some("disabled") => Self::Disabled,
+            Some(other) => bail!("--cgroup-manager: unknown cgroup manager {other:?}"),
+        })
+    }
 }
 
 /// A command that failed.
@@ -56,46 +86,77 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
         other => bail!("invalid log-format: {other}"),
     };
     log::open(options.debug, format, options.log.as_deref())?;
-    let (store, systemd_cgroup) = (Store::new(root(options.root)?), options.systemd_cgroup);
-    let global = Global { store, systemd_cgroup };
+    if options.version {
+        return version();
+    }
+    let manager = CgroupManager::new(&options)?;
+    let global =
+        Global { rootless: rootless(&options.rootless)?, store: store(options.root)?, manager };
     match command {
-        _ if options.version => version(),
         Some(Command::Checkpoint(_)) => bail!("checkpoint: not supported by this version"),
         Some(Command::Create(args)) => create::run(&global, args),
         Some(Command::Delete(args)) => delete::run(&global, &args),
+        Some(Command::Events(_)) => bail!("events: not supported by this version"),
         Some(Command::Exec(args)) => exec::run(&global, args),
         Some(Command::Features(_)) => features::run(),
         Some(Command::Kill(args)) => kill::run(&global, &args),
         Some(Command::List(args)) => list::run(&global, &args),
+        Some(Command::Pause(args)) => pause::pause(&global, &args),
+        Some(Command::Ps(args)) => ps::run(&global, &args),
         Some(Command::Restore(_)) => bail!("restore: not supported by this version"),
+        Some(Command::Resume(args)) => pause::resume(&global, &args),
         Some(Command::Run(args)) => run::run(&global, args),
         Some(Command::Seccomp(args)) => seccomp::run(&args),
         Some(Command::Spec(args)) => spec::run(&args),
         Some(Command::Start(args)) => start::run(&global, &args),
         Some(Command::State(args)) => state::run(&global, &args),
+        Some(Command::Update(args)) => update::run(&global, &args),
         None => bail!("no command"),
     }
 }
 
 /// dockerd takes the word after `version` and go-runc the whole (ENGINES 2).
 fn version() -> Result<i32> {
-    output(&format!("{NAME} version {VERSION}\nspec: {}\n", crate::spec::VERSION))?;
+    output(&format!("{} version {VERSION}\nspec: {}\n", name(), crate::spec::VERSION))?;
     Ok(0)
 }
 
 /// Where containers are kept: by default on a tmpfs of the host, or of the user.
-fn root(option: Option<PathBuf>) -> Result<PathBuf> {
+fn store(option: Option<PathBuf>) -> Result<Store> {
     if let Some(path) = option {
         let path = std::path::absolute(path)?;
         if path.as_os_str() == "/" {
             bail!("Option --root argument should not be set to /");
         }
-        return Ok(path);
+        return Ok(Store::new(path));
     }
     // Podman sets it to nothing for root, which counts as not set.
     let of_user = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
-    let base = of_user.filter(|_| !nix::unistd::geteuid().is_root());
-    Ok(base.map_or(PathBuf::from("/run"), PathBuf::from).join(NAME))
+    Ok(match of_user.filter(|_| has_runtime_directory()) {
+        Some(base) => Store::in_runtime_directory(PathBuf::from(base).join(name())),
+        None => Store::new(PathBuf::from("/run").join(name())),
+    })
+}
+
+/// The caller is an ordinary user, who may be root in a user namespace of his own: his environment
+/// then tells that he was not root before (BXC-01).
+fn has_runtime_directory() -> bool {
+    if !geteuid().is_root() {
+        return true;
+    }
+    host::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root")
+}
+
+/// `--rootless`; by itself for an ordinary user, and in a user namespace, whose root has cgroups
+/// only where somebody gave him some (BXG-24).
+fn rootless(option: &str) -> Result<bool> {
+    match option {
+        "" => Ok(!geteuid().is_root() || host::in_user_namespace()),
+        auto if auto.eq_ignore_ascii_case("auto") => rootless(""),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        other => bail!("--rootless: {other:?} is none of true, false, auto"),
+    }
 }
 
 /// Writes to standard output whole, or fails: a reader that went away is an error here.

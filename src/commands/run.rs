@@ -5,7 +5,7 @@ use nix::sys::prctl;
 
 use super::Global;
 use super::making::{self, Then};
-use crate::cli::{NAME, Run};
+use crate::cli::{Run, name};
 use crate::container::console::Caller;
 use crate::container::foreground::Signals;
 use crate::container::{Container, delete};
@@ -15,7 +15,7 @@ use crate::container::{Container, delete};
 /// # Errors
 /// Whatever goes wrong before the program runs, with nothing left behind.
 pub(super) fn run(global: &Global, args: Run) -> Result<i32> {
-    run_container(global, &args).with_context(|| format!("{NAME} run failed"))
+    run_container(global, &args).with_context(|| format!("{} run failed", name()))
 }
 
 fn run_container(global: &Global, args: &Run) -> Result<i32> {

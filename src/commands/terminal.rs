@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use crate::cli::NAME;
+use crate::cli::name;
 use crate::process::Process;
 
 /// Checks `--console-socket` against what the process asks for and whether the runtime stays.
@@ -15,11 +15,13 @@ pub(super) fn check(process: Option<&Process>, detach: bool, socket: Option<&Pat
     let terminal = process.is_some_and(|process| process.terminal);
     ensure!(
         !terminal || !detach || socket.is_some(),
-        "cannot allocate tty if {NAME} will detach without setting console socket"
+        "cannot allocate tty if {} will detach without setting console socket",
+        name()
     );
     ensure!(
         socket.is_none() || (terminal && detach),
-        "cannot use console socket if {NAME} will not detach or allocate tty"
+        "cannot use console socket if {} will not detach or allocate tty",
+        name()
     );
     Ok(())
 }

@@ -120,6 +120,7 @@ impl Attempt<'_> {
         let procfs = Procfs::open()?;
         let mapped = map_ids(plan, &joined, &procfs)?;
         let (made, cgroups) = plan.cgroups.make()?;
+        facts.cgroups = plan.cgroups.record_of(&made);
         self.made = Some(made);
         let (ours, channel) = pair("runtime", "container's init")?;
         let setup = init::Setup {
@@ -136,6 +137,7 @@ impl Attempt<'_> {
             console: request.console,
         };
         let (ours, procfs) = self.clone_init(setup, ours)?;
+        self.place(&ours)?;
         // While init works there is time for this.
         self.save_pid(&mut facts, &procfs)?;
         self.serve(&ours, &procfs)?;
@@ -149,6 +151,17 @@ impl Attempt<'_> {
         let directory = self.directory.take().context("the container's directory")?;
         let init = self.init.take().context("the container's init")?;
         Ok(Created { container: Container { directory, facts }, init, gate })
+    }
+
+    /// Has systemd put the process that waits for it into the container's cgroups.
+    fn place(&mut self, channel: &Channel<FromRuntime, FromInit>) -> Result<()> {
+        if !self.plan.cgroups.waits_for_systemd() {
+            return Ok(());
+        }
+        let pid = self.init()?.pid;
+        let made = self.made.as_mut().context("the container's cgroups")?;
+        self.plan.cgroups.place(pid, made)?;
+        channel.send(&FromRuntime::Placed)
     }
 
     fn save_pid(&self, facts: &mut Facts, procfs: &Procfs) -> Result<()> {
@@ -189,7 +202,7 @@ impl Attempt<'_> {
             Case::Joined => 0,
             Case::Plain | Case::NewUser => namespaces.clone_flags(placed),
         };
-        setup.placed_by_clone = self.plan.cgroups.is_v2();
+        setup.placed_by_clone = setup.cgroups.unified().is_some() && self.plan.cgroups.is_v2();
         let mut cloned = clone3(flags(setup.placed_by_clone), setup.cgroups.unified());
         if cannot_place(&cloned, setup.cgroups.unified().is_some(), &setup.procfs)? {
             setup.cgroups = setup.cgroups.without_clone()?;
@@ -227,7 +240,6 @@ impl Attempt<'_> {
                     let init = self.init.as_mut().context("the container's init")?;
                     init.replace(Pid::from_raw(pid))?;
                     self.plan.namespaces.maps.check_joined(procfs, Pid::from_raw(pid))?;
-                    self.set_oom_score(procfs)?;
                     channel.send(&FromRuntime::Adopted)?;
                 }
                 Some(FromInit::Hooks) => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 use super::child::{Child, cannot_place};
 use super::foreground::Signals;
@@ -86,9 +86,12 @@ impl Container {
         ours: Channel<FromRuntime, FromInit>,
         cgroup: &Below,
     ) -> Result<(Child, Channel<FromRuntime, FromInit>, Procfs)> {
-        // The new process is a copy of this one, and can be seen in the container from its first
-        // moment (CVE-2016-9962).
-        prctl::set_dumpable(false).context("hide from other processes")?;
+        if geteuid().is_root() {
+            // The new process is a copy of this one, and can be seen in the container from its
+            // first moment (CVE-2016-9962). That of somebody else has a user namespace to join,
+            // which it does before any other, and hides by itself before that.
+            prctl::set_dumpable(false).context("hide from other processes")?;
+        }
         if setup.plan.joins(Kind::Pid) && !setup.plan.joins(Kind::User) {
             // Acts on children only, and this is the only one: nothing has to be set back.
             setup.target.join(&setup.procfs, &[Kind::Pid])?;
@@ -148,14 +151,13 @@ impl Talk<'_> {
     /// Answers the process until its program runs.
     fn hold(&mut self) -> Result<()> {
         if !self.plan.joins(Kind::User) {
-            self.set_oom_score()?;
+            self.plan.process.set_oom_score(&self.procfs, self.child.pid)?;
         }
         let mut committed = false;
         loop {
             match self.receive()? {
                 Some(FromInit::Forked(pid)) => {
                     self.child.replace(Pid::from_raw(pid))?;
-                    self.set_oom_score()?;
                     self.channel.send(&FromRuntime::Adopted)?;
                 }
                 Some(FromInit::Listener(number)) => {
@@ -193,9 +195,5 @@ impl Talk<'_> {
             self.child.send_pidfd(path, "setns")?;
         }
         self.channel.send(&FromRuntime::Committed)
-    }
-
-    fn set_oom_score(&self) -> Result<()> {
-        self.plan.process.set_oom_score(&self.procfs, self.child.pid)
     }
 }

@@ -21,7 +21,8 @@ impl Container {
     pub fn kill(&self, signal: i32) -> Result<()> {
         allow(Command::Kill, self.status()?, &self.facts.id)?;
         let Some(init) = self.open_init()? else { bail!(texts::NOT_RUNNING) };
-        if signal == libc::SIGKILL && !self.facts.own_pid_namespace {
+        let everybody = signal == libc::SIGKILL && !self.facts.own_pid_namespace;
+        if everybody && !self.facts.cgroups.is_empty() {
             return self.facts.cgroups.end_all(delete::deadline());
         }
         match pidfd_send_signal(init.as_fd(), signal) {

@@ -11,16 +11,18 @@ pub mod delete;
 pub mod exec;
 pub mod foreground;
 pub mod kill;
+mod pause;
 pub mod pid_file;
 pub mod relay;
 pub mod start;
 pub mod state;
 pub mod status;
+mod update;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -39,6 +41,8 @@ pub mod texts {
     pub const EXISTS: &str = "container with given ID already exists";
     /// containerd's shim and CRI-O take this for «gone» after kill.
     pub const NOT_RUNNING: &str = "container not running";
+    /// `resume` of a container that runs.
+    pub const NOT_PAUSED: &str = "container not paused";
 }
 
 /// The longest id: it is the name of a directory and of a cgroup (`NAME_MAX`).
@@ -67,13 +71,21 @@ pub fn check_id(id: &str) -> Result<()> {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// It is in a directory that a desktop tidies up.
+    tidied: bool,
 }
 
 impl Store {
     /// Uses `path`, which need not exist yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, tidied: false }
+    }
+
+    /// Uses `path` in `XDG_RUNTIME_DIR`.
+    #[must_use]
+    pub fn in_runtime_directory(path: PathBuf) -> Self {
+        Self { path, tidied: true }
     }
 
     /// Makes the directory for a new container and locks it.
@@ -87,6 +99,13 @@ impl Store {
             .mode(0o700)
             .create(&self.path)
             .with_context(|| format!("make the state directory {}", self.path.display()))?;
+        if self.tidied {
+            // The sticky bit says «not this» to who removes what is old there (XDG base directory
+            // specification).
+            let mode = Permissions::from_mode(0o1700);
+            fs::set_permissions(&self.path, mode)
+                .with_context(|| format!("keep the state directory {}", self.path.display()))?;
+        }
         let path = self.path.join(id);
         match DirBuilder::new().mode(0o711).create(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(texts::EXISTS),

@@ -55,6 +55,12 @@ pub enum Command {
     Exec,
     /// `exec --ignore-paused`
     ExecPaused,
+    /// `pause`
+    Pause,
+    /// `resume`
+    Resume,
+    /// `update`
+    Update,
 }
 
 /// Says whether the command is allowed; the texts are runc's.
@@ -68,6 +74,13 @@ pub fn allow(command: Command, status: Status, id: &str) -> Result<()> {
         (Command::Start, Status::Stopped) => bail!("cannot start a container that has stopped"),
         (Command::Start, status) => bail!("cannot start a container in the {status} state"),
         (Command::Kill, Status::Created | Status::Running | Status::Paused) => Ok(()),
+        (Command::Pause, Status::Created | Status::Running) | (Command::Resume, Status::Paused) => {
+            Ok(())
+        }
+        (Command::Pause, _) => bail!(texts::NOT_RUNNING),
+        (Command::Resume, _) => bail!(texts::NOT_PAUSED),
+        (Command::Update, Status::Created | Status::Running | Status::Paused) => Ok(()),
+        (Command::Update, _) => bail!(texts::NOT_RUNNING),
         (Command::Kill, Status::Stopped | Status::Creating) => bail!(texts::NOT_RUNNING),
         // A container that was never started is killed and deleted, as by runc (AMB-03).
         (Command::Delete, Status::Stopped | Status::Created) => Ok(()),
@@ -99,6 +112,9 @@ mod tests {
             (Command::Delete, &[Created, Stopped]),
             (Command::Exec, &[Created, Running]),
             (Command::ExecPaused, &[Created, Running, Paused]),
+            (Command::Pause, &[Created, Running]),
+            (Command::Resume, &[Paused]),
+            (Command::Update, &[Created, Running, Paused]),
         ] {
             for status in all {
                 let got = allow(command, status, "box").is_ok();

@@ -100,6 +100,8 @@ impl Exec<'_> {
         prctl::set_pdeathsig(Signal::SIGKILL).context("end with the runtime")?;
         prctl::set_name(c"orlop:[1:EXEC]").context("name the process")?;
         self.cgroups.enter()?;
+        self.plan.process.set_own_oom_score(&self.procfs)?;
+        prctl::set_dumpable(false).context("hide from other processes")?;
         self.target.join(&self.procfs, &self.plan.namespaces)?;
         become_root().context("become root of the container's user namespace")?;
         // The change of ids may have undone it: prctl(2).
@@ -134,7 +136,7 @@ impl Exec<'_> {
         self.set_streams(&root)?;
         plan.process.user.set_umask();
         plan.process.set_machine()?;
-        plan.process.become_user(&root, plan.seccomp.is_some())
+        plan.process.become_user(&root, &self.procfs, plan.seccomp.is_some())
     }
 
     fn set_streams(&mut self, root: &Root) -> Result<()> {

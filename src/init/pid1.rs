@@ -21,7 +21,7 @@ use crate::process::terminal::Terminal;
 use crate::process::{affinity, keyring, stdio};
 use crate::rootfs::Tree;
 use crate::spec::state::{State, Status};
-use crate::sys::process::set_domain_name;
+use crate::sys::process::{end_by_signals, set_domain_name};
 use crate::sys::sealed::Image;
 use crate::{error, log};
 
@@ -52,7 +52,7 @@ impl Setup<'_> {
         drop(log::take_waiting());
         match plan.namespaces.case() {
             Case::Joined => self.expect(&FromRuntime::Adopted)?,
-            Case::Plain | Case::NewUser => self.cgroups.enter()?,
+            Case::Plain | Case::NewUser => self.enter_cgroups()?,
         }
         affinity::reset();
         let offsets = time::open_offsets(&self.procfs, &plan.namespaces.time_offsets)?;
@@ -78,7 +78,16 @@ impl Setup<'_> {
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
         process.set_machine()?;
-        process.become_user(&tree.root, plan.seccomp.is_some()).map(Some)
+        process.make_cwd(&tree.root)?;
+        process.become_user(&tree.root, &self.procfs, plan.seccomp.is_some()).map(Some)
+    }
+
+    /// Gets into the cgroups, or waits until systemd has done it.
+    pub(super) fn enter_cgroups(&self) -> Result<()> {
+        match self.plan.cgroups.waits_for_systemd() {
+            true => self.expect(&FromRuntime::Placed),
+            false => self.cgroups.enter(),
+        }
     }
 
     /// Waits until the runtime has mapped the ids of a new user namespace.
@@ -164,6 +173,8 @@ fn commit(plan: &Plan, channel: &Channel<FromInit, FromRuntime>, gate: &Inside) 
     if !has_start_hooks(plan) {
         reset_signals().context("reset signals")?;
     }
+    // As with runc, `kill` of a container that was never started ends it.
+    end_by_signals();
     let limits = plan.process.as_ref().map(|process| process.rlimits.as_slice());
     let filter = plan.process.as_ref().zip(plan.seccomp.as_ref());
     let keep = gate.descriptors();

@@ -25,7 +25,10 @@ pub(super) fn run(setup: Setup<'_>) -> i32 {
 fn make_init(setup: &Setup<'_>) -> Result<Cloned> {
     prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).context("end with the runtime")?;
     prctl::set_name(c"orlop:[1:NS]").context("name the process")?;
-    setup.cgroups.enter()?;
+    setup.enter_cgroups()?;
+    if let Some(process) = &setup.plan.process {
+        process.set_own_oom_score(&setup.procfs)?;
+    }
     prctl::set_dumpable(false).context("hide from other processes")?;
     setup.joined.enter_with_user()?;
     become_root().context("become root of the joined user namespace")?;

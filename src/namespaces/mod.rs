@@ -19,6 +19,7 @@
 pub mod join;
 pub mod net;
 pub mod process;
+mod subordinate;
 pub mod sysctl;
 pub mod time;
 pub mod user;

@@ -6,10 +6,11 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Pid, getegid, geteuid, pipe2};
 use oci_spec::runtime::{Linux, LinuxIdMapping};
 
 use super::Kind;
+use super::subordinate::Ids;
 use crate::procfs::Procfs;
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::process::exit_now;
@@ -51,12 +52,13 @@ impl Maps {
     /// object that they are in.
     ///
     /// # Errors
-    /// EPERM or EINVAL when the caller may not map these ids.
+    /// EPERM or EINVAL when the caller may not map these ids, and what the helpers of an ordinary
+    /// user complain about.
     pub fn write(&self, procfs: &Procfs, pid: Pid, json: &str) -> Result<()> {
-        for (file, name, map) in
-            [("uid_map", "uidMappings", &self.uid), ("gid_map", "gidMappings", &self.gid)]
+        for (ids, name, map) in
+            [(Ids::Users, "uidMappings", &self.uid), (Ids::Groups, "gidMappings", &self.gid)]
         {
-            let written = procfs.write(&format!("{pid}/{file}"), lines(map));
+            let written = write_map(procfs, pid, ids, map);
             written.with_context(|| format!("{json}.{name}"))?;
         }
         Ok(())
@@ -110,6 +112,32 @@ impl Maps {
     }
 }
 
+/// Writes one map: by itself as far as the kernel allows that, else by a helper (BXS-06).
+fn write_map(procfs: &Procfs, pid: Pid, ids: Ids, map: &[LinuxIdMapping]) -> Result<()> {
+    let write = || procfs.write(&format!("{pid}/{}", ids.file()), lines(map));
+    match write() {
+        Err(error) if !geteuid().is_root() && is_not_permitted(&error) => {}
+        other => return other,
+    }
+    // Anybody may map himself, and his group where nobody can use that to leave another group
+    // (user_namespaces(7), CVE-2014-8989).
+    if ids == Ids::Groups && is_only(map, getegid().as_raw()) {
+        procfs.write(&format!("{pid}/setgroups"), "deny")?;
+        return write();
+    }
+    ids.map_by_helper(pid, map)
+}
+
+/// The map has one id, which is this on the host.
+fn is_only(map: &[LinuxIdMapping], id: u32) -> bool {
+    matches!(map, [range] if range.host_id() == id && range.size() == 1)
+}
+
+fn is_not_permitted(error: &anyhow::Error) -> bool {
+    let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    number == Some(libc::EPERM)
+}
+
 fn host_id(map: &[LinuxIdMapping], id: u32) -> Option<u32> {
     if map.is_empty() {
         return Some(id);
@@ -148,6 +176,10 @@ mod tests {
         }
         assert_eq!(maps.host_gid(1), Some(8));
         assert_eq!(Maps::default().host_uid(5), Some(5));
+        assert!(!is_only(&[], 0) && !is_only(&maps.uid, 1000) && !is_only(&maps.gid, 7));
+        let one = json!({"gidMappings": [{"containerID": 5, "hostID": 7, "size": 1}]});
+        let one = Maps::from_spec(&serde_json::from_value(one).unwrap());
+        assert!(is_only(&one.gid, 7) && !is_only(&one.gid, 5));
         assert_eq!(lines(&maps.uid), "0 1000 1\n10 100000 5\n");
     }
 }

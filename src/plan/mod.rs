@@ -5,17 +5,19 @@
 pub mod exec;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use nix::unistd::geteuid;
 use oci_spec::runtime::{Linux, Spec};
 
-use crate::cgroups;
+use crate::cgroups::{self, Driver};
 use crate::hooks::Hooks;
 use crate::host;
 use crate::namespaces::sysctl::Sysctl;
 use crate::namespaces::{Kind, Namespaces};
 use crate::process::Process;
+use crate::process::label::check_selinux;
 use crate::rootfs::cgroup::{Hierarchy, View};
 use crate::rootfs::{Change, Rootfs};
 use crate::seccomp::Filter;
@@ -30,6 +32,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// How many descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
+    /// Do without cgroups that the caller may not make, if nothing asks for them.
+    pub rootless: bool,
 }
 
 /// What will be done for one container.
@@ -76,12 +80,25 @@ impl Plan {
         id: &str,
         checked: &Checked,
         host: &host::Cgroups,
+        driver: &Driver,
         options: Options,
     ) -> Result<Self> {
         let spec = &checked.spec;
         let linux = spec.linux().as_ref();
         let namespaces = Namespaces::from_spec(linux);
-        let cgroups = cgroups::Plan::new(linux, id, host)?;
+        ensure!(
+            geteuid().is_root() || namespaces.has(Kind::User),
+            "linux.namespaces: rootless container requires user namespaces"
+        );
+        let annotations = annotations(spec);
+        let cgroups = cgroups::Plan::new(linux, id, host, options.rootless)?;
+        let cgroups = match driver {
+            Driver::Cgroupfs => cgroups,
+            Driver::Systemd(manager) => {
+                let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+                cgroups.by_systemd(manager, path, id, annotations.iter())?
+            }
+        };
         let change = change(&namespaces, options, linux)?;
         let rootfs = Rootfs::from_spec(
             spec,
@@ -90,6 +107,7 @@ impl Plan {
             change,
             namespaces.has(Kind::User),
         )?;
+        check_selinux("linux.mountLabel", linux.and_then(|linux| linux.mount_label().as_deref()))?;
         let process = spec.process().as_ref().map(|process| Process::from_spec(process, linux));
         let process = process.transpose()?;
         if let Some(process) = &process {
@@ -99,7 +117,7 @@ impl Plan {
         Ok(Self {
             id: id.to_string(),
             bundle: checked.bundle.clone(),
-            annotations: annotations(spec),
+            annotations,
             sysctls: Sysctl::from_spec(linux, &namespaces)?,
             cgroup_view: view(&cgroups, &namespaces).filter(|_| rootfs.shows_cgroups()),
             namespaces,
@@ -130,6 +148,14 @@ fn change(namespaces: &Namespaces, options: Options, linux: Option<&Linux>) -> R
         "linux.rootfsPropagation: {word:?} does not go with --no-pivot"
     );
     Ok(Change::Move)
+}
+
+impl Plan {
+    /// crun's annotation in place of `--pidfd-socket`.
+    #[must_use]
+    pub fn pidfd_receiver(&self) -> Option<&Path> {
+        self.annotations.get("run.oci.pidfd_receiver").map(Path::new)
+    }
 }
 
 fn annotations(spec: &Spec) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod caps;
 pub mod io_priority;
 pub mod keyring;
+pub mod label;
 pub mod memory_policy;
 pub mod personality;
 pub mod program;
@@ -44,6 +45,7 @@ pub struct Process {
     /// Limits to be set by the runtime.
     pub rlimits: Vec<rlimits::Rlimit>,
     no_new_privileges: bool,
+    labels: label::Labels,
     /// The value for `/proc/PID/oom_score_adj`.
     oom_score_adj: Option<i32>,
     scheduler: Option<scheduler::Scheduler>,
@@ -75,6 +77,7 @@ impl Process {
             capabilities: process.capabilities().as_ref().map(caps::Sets::from_spec).transpose()?,
             rlimits: rlimits::from_spec(process.rlimits().as_deref().unwrap_or_default()),
             no_new_privileges: process.no_new_privileges() == Some(true),
+            labels: label::Labels::from_spec(process),
             oom_score_adj: process.oom_score_adj(),
             scheduler: process.scheduler().as_ref().map(scheduler::Scheduler::from_spec),
             io_priority: process.io_priority().as_ref().map(io_priority::IoPriority::from_spec),
@@ -107,8 +110,10 @@ impl Process {
     /// `maps` tells whether the process gets its capabilities from a user namespace.
     ///
     /// # Errors
-    /// Capabilities that the runtime itself lacks and therefore cannot grant.
+    /// Capabilities that the runtime itself lacks and therefore cannot grant; labels of a security
+    /// module that is off.
     pub fn check(&self, own_user_namespace: bool) -> Result<()> {
+        self.labels.check()?;
         match &self.capabilities {
             Some(sets) if !own_user_namespace => sets.check_grantable(),
             _ => Ok(()),
@@ -117,15 +122,29 @@ impl Process {
 
     /// Sets how readily the kernel kills the process `pid` when memory is short.
     ///
-    /// The runtime does this, as lowering the value takes a capability on the host, and it may
-    /// look at processes that hide from others.
+    /// The runtime does this, as lowering the value takes a capability on the host. A process that
+    /// hides belongs to the host's root, so an ordinary user's runtime cannot: see
+    /// [`Process::set_own_oom_score`].
     ///
     /// # Errors
     /// EACCES without that capability.
     pub fn set_oom_score(&self, procfs: &Procfs, pid: Pid) -> Result<()> {
+        self.write_oom_score(procfs, &pid.to_string())
+    }
+
+    /// As [`Process::set_oom_score`] for the caller, who neither hides nor has left the host's user
+    /// namespace yet.
+    ///
+    /// # Errors
+    /// EACCES without that capability.
+    pub fn set_own_oom_score(&self, procfs: &Procfs) -> Result<()> {
+        self.write_oom_score(procfs, &procfs.own_directory()?)
+    }
+
+    fn write_oom_score(&self, procfs: &Procfs, directory: &str) -> Result<()> {
         let Some(score) = self.oom_score_adj else { return Ok(()) };
         procfs
-            .write(&format!("{pid}/oom_score_adj"), score)
+            .write(&format!("{directory}/oom_score_adj"), score)
             .with_context(|| format!("process.oomScoreAdj: set it to {score}"))
     }
 
@@ -150,13 +169,14 @@ impl Process {
     /// Turns this process into the program's user and finds the program, in the container.
     ///
     /// The order of the steps is forced:
-    /// 1. The working directory is made, and entered if it can be, while we are root (BXP-11,
-    ///    BXP-12). What a default of the environment needs is read by root as well.
+    /// 1. The working directory is entered, if it can be, while we are root (BXP-12). What a default of the environment needs is read by root as well.
     /// 2. The bounding set shrinks while `CAP_SETPCAP` is still there.
-    /// 3. Groups before ids, ids before capabilities: each step needs what the next takes away.
+    /// 3. The labels come with the execve, but are asked for while `no_new_privs` is not set, under
+    ///    which AppArmor allows fewer changes.
+    /// 4. Groups before ids, ids before capabilities: each step needs what the next takes away.
     ///    `PR_SET_KEEPCAPS` carries the permitted set over the change of ids.
-    /// 4. The working directory is entered by the user if root could not.
-    /// 5. The program is looked up with the user's own rights, so that what is found can also
+    /// 5. The working directory is entered by the user if root could not.
+    /// 6. The program is looked up with the user's own rights, so that what is found can also
     ///    be executed.
     ///
     /// With `filtered` the right to install a filter stays for [`Process::install_filter`], though
@@ -164,13 +184,14 @@ impl Process {
     ///
     /// # Errors
     /// The first step that fails.
-    pub fn become_user(&self, root: &Root, filtered: bool) -> Result<Program> {
+    pub fn become_user(&self, root: &Root, procfs: &Procfs, filtered: bool) -> Result<Program> {
         let entered = self.enter_cwd_as_root(root)?;
         let env = program::environment(&self.env, || user::home(root, self.user.uid));
         if let Some(sets) = &self.capabilities {
             sets.limit_bounding()?;
         }
         stdio::give_to(self.user.uid)?;
+        self.labels.announce(procfs)?;
         prctl::set_keepcaps(true).context("keep capabilities over the change of user")?;
         self.user.assume()?;
         prctl::set_keepcaps(false).context("keep capabilities no longer")?;
@@ -211,10 +232,21 @@ impl Process {
         sys::caps::set(last).context("linux.seccomp: drop capabilities behind the filter")
     }
 
+    /// Makes the working directory of a container's first process if it is missing (BXP-11). For
+    /// one that joins, a missing directory is an error.
+    ///
+    /// # Errors
+    /// When it can be neither opened nor made, but for a directory that is closed to root.
+    pub fn make_cwd(&self, root: &Root) -> Result<()> {
+        match root.open_making(&self.cwd, Missing::MakeDirectory) {
+            Ok(_) | Err(Errno::EACCES | Errno::EPERM) => Ok(()),
+            Err(errno) => Err(self.cwd_error(errno)),
+        }
+    }
+
     /// Returns whether root may enter it; a directory of the user's own may be closed to root.
     fn enter_cwd_as_root(&self, root: &Root) -> Result<bool> {
-        let made = root.open_making(&self.cwd, Missing::MakeDirectory).map(drop);
-        match made.and_then(|()| chdir(root, &self.cwd)) {
+        match chdir(root, &self.cwd) {
             Ok(()) => Ok(true),
             Err(Errno::EACCES | Errno::EPERM) => Ok(false),
             Err(errno) => Err(self.cwd_error(errno)),

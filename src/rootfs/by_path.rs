@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{chdir, fchdir};
 
-use super::calls::NewFs;
+use super::new_fs::NewFs;
 use crate::procfs::Procfs;
 use crate::sys::mount::{
     Attributes, MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
@@ -110,10 +110,13 @@ impl Paths {
     pub(super) fn mount_fs(&self, fs: &NewFs<'_>, place: BorrowedFd<'_>) -> Result<()> {
         let words = fs.flags.iter().filter_map(|word| SUPERBLOCK.iter().find(|row| row.0 == *word));
         let flags = words.fold(of_attributes(fs.attributes), |flags, (_, bit)| flags | bit);
-        let data = fs.parameters().collect::<Vec<_>>().join(",");
+        // Quotes, as a label may have commas of its own (SELinux takes them off).
+        let label = fs.label.map(|label| format!("context=\"{label}\""));
+        let data = fs.parameters().chain(label.as_deref()).collect::<Vec<_>>().join(",");
         let source = if fs.source.is_empty() { "none" } else { fs.source };
         self.call(Some(source), place, Some(fs.fstype), flags, Some(&data))
             .with_context(|| format!("mount the {} with {data:?}", fs.fstype))
+            .map_err(|error| fs.explain(error))
     }
 
     /// Makes a file system, to be attached.

@@ -4,7 +4,6 @@
 //! mount_setattr(2) is Linux 5.12, and sandboxes answer ENOSYS to any of the newer calls. Either
 //! all of them are used or none: see [`Paths`].
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat};
 
 use super::by_path::Paths;
+use super::new_fs::NewFs;
 use crate::procfs::Procfs;
 use crate::sys::mount::{self, Attributes};
 use crate::sys::stat::mount_id;
@@ -24,20 +24,6 @@ pub(super) enum Calls {
     Descriptors,
     /// By mount(2).
     Paths(Paths),
-}
-
-/// A new file system.
-pub(super) struct NewFs<'a> {
-    /// The kernel's name of its type.
-    pub fstype: &'a str,
-    /// What mountinfo shows as its source; may be empty.
-    pub source: &'a str,
-    /// Words about its superblock.
-    pub flags: &'a [&'a str],
-    /// Words for the file system; each may itself be a list with commas.
-    pub data: &'a [String],
-    /// `MOUNT_ATTR_*` of its mount.
-    pub attributes: u64,
 }
 
 impl Calls {
@@ -169,43 +155,5 @@ impl Calls {
         let covered = mount_id(found.as_fd())? != mount_id(place.as_fd())?;
         ensure!(same && covered, "something else is there now");
         paths.set(found.as_fd(), attributes, false).context("remount it")
-    }
-}
-
-impl NewFs<'_> {
-    /// The parameters among the data, one after another: the data of mount(2) is separated by
-    /// commas.
-    pub(super) fn parameters(&self) -> impl Iterator<Item = &str> {
-        self.data.iter().flat_map(|word| word.split(',')).filter(|word| !word.is_empty())
-    }
-
-    fn make(&self) -> Result<OwnedFd> {
-        let string = |text: &str| CString::new(text).context("a NUL byte");
-        let fstype = self.fstype;
-        let fs = mount::fsopen(&string(fstype)?).with_context(|| format!("fsopen {fstype}"))?;
-        let set = |key: &str, value: Option<&str>| -> Result<()> {
-            let key = string(key)?;
-            match value {
-                Some(value) => mount::fsconfig_string(fs.as_fd(), &key, &string(value)?)?,
-                None => mount::fsconfig_flag(fs.as_fd(), &key)?,
-            }
-            Ok(())
-        };
-        if !self.source.is_empty() {
-            let source = self.source;
-            set("source", Some(source)).with_context(|| format!("source {source:?}"))?;
-        }
-        for word in self.flags {
-            set(word, None).with_context(|| format!("option {word:?}"))?;
-        }
-        for word in self.parameters() {
-            match word.split_once('=') {
-                Some((key, value)) => set(key, Some(value)),
-                None => set(word, None),
-            }
-            .with_context(|| format!("option {word:?}"))?;
-        }
-        mount::fsconfig_create(fs.as_fd()).with_context(|| format!("make the {fstype}"))?;
-        mount::fsmount(fs.as_fd(), self.attributes).context("fsmount")
     }
 }

@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::symlinkat;
 
-use super::calls::{Calls, NewFs};
+use super::calls::Calls;
 use super::mount::Mount;
+use super::new_fs::NewFs;
 use crate::resolve::Root;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
@@ -59,7 +60,8 @@ pub(super) fn attach(mount: &Mount, calls: &Calls, root: &Root, view: &View) -> 
 fn make_v2(mount: &Mount, calls: &Calls, host: &Path, namespace: bool) -> Result<OwnedFd> {
     let (data, attributes) = (&mount.options.data, mount.options.set);
     if namespace {
-        let fs = NewFs { fstype: "cgroup2", source: "cgroup", flags: &[], data, attributes };
+        let label = mount.label.as_deref();
+        let fs = NewFs { fstype: "cgroup2", source: "cgroup", flags: &[], data, attributes, label };
         return calls.new_fs(&fs);
     }
     let made = calls.copy_host_path(host, false)?;
@@ -77,10 +79,18 @@ fn attach_v1(
     let (target, _) = mount.open_destination(root, true)?;
     let data = ["mode=755".to_string()];
     let attributes = mount.options.set & !MOUNT_ATTR_RDONLY;
-    let fs = NewFs { fstype: "tmpfs", source: "tmpfs", flags: &[], data: &data, attributes };
+    let fs = NewFs {
+        fstype: "tmpfs",
+        source: "tmpfs",
+        flags: &[],
+        data: &data,
+        attributes,
+        label: mount.label.as_deref(),
+    };
     let tmpfs = calls.new_fs(&fs)?;
     calls.attach(tmpfs.as_fd(), target.as_fd()).context("attach it")?;
-    for hierarchy in hierarchies {
+    // A caller without rights goes on without some: see `cgroups`.
+    for hierarchy in hierarchies.iter().filter(|hierarchy| hierarchy.path.exists()) {
         let name = OsStr::new(&hierarchy.name);
         attach_hierarchy(mount, calls, tmpfs.as_fd(), hierarchy)
             .with_context(|| hierarchy.path.display().to_string())?;

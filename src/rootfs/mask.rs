@@ -8,9 +8,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 
-use super::calls::{Calls, NewFs};
+use super::calls::Calls;
 use super::fault;
 use super::mount::is_directory;
+use super::new_fs::NewFs;
 use crate::resolve::Root;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat;
@@ -43,8 +44,13 @@ pub(super) fn make_read_only(calls: &Calls, root: &Root, paths: &[String]) -> Re
 ///
 /// # Errors
 /// Those of making the mounts, or a `/dev/null` that is not the null device (CVE-2025-31133).
-pub(super) fn hide(calls: &Calls, root: &Root, paths: &[String]) -> Result<()> {
-    let mut cover = Cover { calls, root, file: None, directory: None };
+pub(super) fn hide(
+    calls: &Calls,
+    root: &Root,
+    paths: &[String],
+    label: Option<&str>,
+) -> Result<()> {
+    let mut cover = Cover { calls, root, label, file: None, directory: None };
     for (index, path) in paths.iter().enumerate() {
         let Some(target) = find(root, path)? else { continue };
         if fault::skips(|| format!("linux.maskedPaths[{index}]")) {
@@ -68,6 +74,7 @@ pub(super) fn find(root: &Root, path: &str) -> Result<Option<OwnedFd>> {
 struct Cover<'a> {
     calls: &'a Calls,
     root: &'a Root,
+    label: Option<&'a str>,
     file: Option<OwnedFd>,
     directory: Option<OwnedFd>,
 }
@@ -87,6 +94,7 @@ impl Cover<'_> {
                 flags: &["ro"],
                 data: &data,
                 attributes: MOUNT_ATTR_RDONLY,
+                label: self.label,
             };
             self.directory = calls.new_fs_at(&empty, target)?;
             return Ok(());

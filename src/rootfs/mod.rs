@@ -13,11 +13,13 @@ mod host_mount;
 mod id_map;
 mod mask;
 mod mount;
+mod new_fs;
 pub mod options;
 mod pivot;
 mod verify;
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,7 @@ use oci_spec::runtime::Spec;
 use crate::procfs::Procfs;
 use crate::resolve::Root;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
+use crate::sys::stat::set_label;
 use calls::Calls;
 use dev::Device;
 pub use host_mount::HostMount;
@@ -78,6 +81,8 @@ pub struct Rootfs {
     own_dev: bool,
     masked: Vec<String>,
     read_only_paths: Vec<String>,
+    /// What SELinux sees in file systems that are made.
+    label: Option<String>,
 }
 
 /// The root and what has been attached below it.
@@ -116,8 +121,11 @@ impl Rootfs {
         let mounts = spec.mounts().iter().flatten().enumerate();
         let mounts =
             mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle, user_namespace));
-        let mounts: Vec<_> = mounts.collect::<Result<_>>()?;
+        let mut mounts: Vec<_> = mounts.collect::<Result<_>>()?;
         let linux = spec.linux().as_ref();
+        let label = linux.and_then(|linux| linux.mount_label().clone());
+        let label = label.filter(|label| !label.is_empty());
+        mounts.iter_mut().for_each(|mount| mount.label.clone_from(&label));
         let own_dev = has_own_dev(spec);
         let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
         let words = linux.and_then(|linux| linux.rootfs_propagation().as_deref());
@@ -130,6 +138,7 @@ impl Rootfs {
             bind_devices: user_namespace,
             own_dev,
             mounts,
+            label,
             masked: linux.and_then(|linux| linux.masked_paths().clone()).unwrap_or_default(),
             read_only_paths: linux
                 .and_then(|linux| linux.readonly_paths().clone())
@@ -257,6 +266,10 @@ impl Rootfs {
     /// # Errors
     /// When a link is there, or it cannot be mounted.
     pub fn mount_console(&self, tree: &Tree, terminal: BorrowedFd<'_>) -> Result<()> {
+        if let Some(label) = &self.label {
+            let label = CString::new(label.as_str()).context("linux.mountLabel")?;
+            set_label(terminal, &label).context("linux.mountLabel: give it to the terminal")?;
+        }
         dev::mount_console(&tree.calls, &tree.root, terminal)
             .context("mount the terminal on /dev/console")
     }
@@ -277,7 +290,7 @@ impl Rootfs {
             done.context("root.readonly: make the root read-only")?;
         }
         mask::make_read_only(calls, root, &self.read_only_paths)?;
-        mask::hide(calls, root, &self.masked)?;
+        mask::hide(calls, root, &self.masked, self.label.as_deref())?;
         verify::verify(self, tree, procfs)
     }
 

@@ -10,8 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::calls::{Calls, NewFs};
+use super::calls::Calls;
 use super::id_map::{IdMap, Mapped};
+use super::new_fs::NewFs;
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
 use crate::resolve::{Missing, Root};
@@ -47,6 +48,8 @@ pub(super) struct Mount {
     pub(super) options: Options,
     /// Owners of files are mapped.
     pub(super) id_map: Option<IdMap>,
+    /// What SELinux sees in new file systems.
+    pub(super) label: Option<String>,
 }
 
 /// What is mounted.
@@ -114,7 +117,7 @@ impl Mount {
         let id_map = IdMap::from_spec(mount, &kind, options.id_map, user_namespace)
             .with_context(|| format!("mounts[{index}]"))?;
         let destination = clean(mount.destination());
-        let mount = Self { index, destination, kind, options, id_map };
+        let mount = Self { index, destination, kind, options, id_map, label: None };
         mount.check().with_context(|| format!("mounts[{index}]"))?;
         Ok(mount)
     }
@@ -243,8 +246,12 @@ impl Mount {
             if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
+        // These three cannot have one.
+        let label =
+            self.label.as_deref().filter(|_| !matches!(fstype, "proc" | "sysfs" | "mqueue"));
         let flags = &flags.collect::<Vec<_>>();
-        let mount = calls.new_fs(&NewFs { fstype, source, flags, data: &data, attributes })?;
+        let fs = NewFs { fstype, source, flags, data: &data, attributes, label };
+        let mount = calls.new_fs(&fs)?;
         if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
             map.apply(&mount, namespace)?;
         }

@@ -151,9 +151,8 @@ fn linux(linux: &Linux) -> Result<()> {
         memory_policy(policy)?;
     }
     each("linux.devices", linux.devices(), device)?;
-    let resources = linux.resources().as_ref();
-    if let Some(rules) = resources.map(|resources| resources.devices()) {
-        each("linux.resources.devices", rules, device_rule)?;
+    if let Some(resources) = linux.resources() {
+        super::resources::check(resources)?;
     }
     for (name, paths) in restricted_paths(linux) {
         let path = format!("linux.{name}");
@@ -271,7 +270,7 @@ fn device(path: &str, device: &LinuxDevice) -> Result<()> {
     Ok(())
 }
 
-fn device_rule(path: &str, rule: &LinuxDeviceCgroup) -> Result<()> {
+pub(super) fn device_rule(path: &str, rule: &LinuxDeviceCgroup) -> Result<()> {
     use LinuxDeviceType::{A, B, C};
     if let Some(kind) = rule.typ() {
         let known = matches!(kind, A | B | C);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{Process, Spec};
 use serde_json::{Map, Value, json};
 
-use super::{presence, typed, unsupported};
+use super::{presence, typed};
 
 /// What the command line changes in the container's own process (BXC-27).
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,10 @@ pub struct Changes {
     pub capabilities: Vec<String>,
     /// Another value of `noNewPrivileges`.
     pub no_new_privileges: Option<bool>,
+    /// Another profile of AppArmor.
+    pub apparmor: Option<String>,
+    /// Another label of SELinux.
+    pub process_label: Option<String>,
     /// With a terminal. That of the container's own process says nothing here (BXC-28).
     pub terminal: bool,
 }
@@ -68,7 +72,6 @@ fn checked(mut process: Value) -> Result<Checked> {
     presence::check_process(&tree)?;
     let process = typed(tree["process"].take()).map_err(|e| anyhow::anyhow!("process.{e}"))?;
     super::process::check(&process)?;
-    unsupported::refuse_process(&process)?;
     Ok((process, warnings))
 }
 
@@ -81,6 +84,11 @@ impl Changes {
         }
         if let Some(value) = self.no_new_privileges {
             process.insert("noNewPrivileges".into(), json!(value));
+        }
+        for (member, value) in
+            [("apparmorProfile", &self.apparmor), ("selinuxLabel", &self.process_label)]
+        {
+            process.extend(value.as_ref().map(|value| (member.to_string(), json!(value))));
         }
         append(process, "env", &self.env);
         if let Some(user) = process.get_mut("user").and_then(Value::as_object_mut) {
@@ -124,6 +132,12 @@ pub fn inherit(process: &mut Process, container: &Spec) {
     }
     if process.oom_score_adj().is_none() {
         process.set_oom_score_adj(own.oom_score_adj());
+    }
+    if process.apparmor_profile().as_ref().is_none_or(String::is_empty) {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if process.selinux_label().as_ref().is_none_or(String::is_empty) {
+        process.set_selinux_label(own.selinux_label().clone());
     }
     if process.scheduler().is_none() {
         process.set_scheduler(own.scheduler().clone());

@@ -11,6 +11,7 @@ pub mod joining;
 pub mod numbers;
 mod presence;
 mod process;
+pub mod resources;
 pub mod seccomp;
 pub mod state;
 pub mod template;
@@ -116,7 +117,7 @@ fn utf8(bytes: &[u8]) -> Result<&str> {
 /// Turns the bytes of a document into a checked one and the warnings it caused.
 fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
     let text = utf8(bytes)?;
-    let (tree, warnings) = self::tree(text)?;
+    let (tree, mut warnings) = self::tree(text)?;
     presence::check(&tree)?;
     // The path of an error is looked for only when there is one: keeping track of it is slow.
     let spec = match serde_json::from_value(tree) {
@@ -125,6 +126,8 @@ fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
     };
     check::check(&spec)?;
     unsupported::refuse(&spec)?;
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    warnings.extend(resources.and_then(resources::warnings));
     Ok((spec, warnings))
 }
 
@@ -134,6 +137,7 @@ fn tree(text: &str) -> Result<(Value, Vec<String>)> {
     presence::drop_null(&mut tree);
     presence::drop_foreign(&mut tree);
     presence::tidy_processors(&mut tree);
+    presence::drop_unset_pids(&mut tree);
     let warnings = presence::drop_unknown_capabilities(&mut tree);
     Ok((tree, warnings))
 }

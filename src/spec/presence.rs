@@ -17,7 +17,7 @@ const REQUIRED: [(&str, &[&str]); 26] = [
     ("process.consoleSize", &["height", "width"]),
     ("process.rlimits[]", &["type", "soft", "hard"]),
     ("process.scheduler", &["policy"]),
-    ("process.ioPriority", &["class", "priority"]),
+    ("process.ioPriority", &["class"]),
     ("mounts[]", &["destination"]),
     ("mounts[].uidMappings[]", &["containerID", "hostID", "size"]),
     ("mounts[].gidMappings[]", &["containerID", "hostID", "size"]),
@@ -74,6 +74,16 @@ pub(super) fn tidy_processors(tree: &mut Value) {
     lists.retain(|_, list| list != "");
 }
 
+/// Removes a `pids` that has no limit, which its type takes for a limit of 0.
+pub(super) fn drop_unset_pids(tree: &mut Value) {
+    let resources = tree.pointer_mut("/linux/resources").and_then(Value::as_object_mut);
+    let Some(resources) = resources else { return };
+    let unset = |pids: &Value| pids.as_object().is_some_and(|pids| !pids.contains_key("limit"));
+    if resources.get("pids").is_some_and(unset) {
+        resources.remove("pids");
+    }
+}
+
 /// Removes capabilities that nobody knows and returns a warning for each (CAP-03, CAP-04).
 pub(super) fn drop_unknown_capabilities(tree: &mut Value) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -106,6 +116,11 @@ pub(super) fn check(tree: &Value) -> Result<()> {
 /// Checks that all required members are there of `{"process": …}`.
 pub(super) fn check_process(tree: &Value) -> Result<()> {
     required(tree, |path| path.starts_with("process"))
+}
+
+/// Checks that all required members are there of `{"linux": {"resources": …}}`.
+pub(super) fn check_resources(tree: &Value) -> Result<()> {
+    required(tree, |path| path.starts_with("linux.resources"))
 }
 
 fn required(tree: &Value, wanted: impl Fn(&str) -> bool) -> Result<()> {

@@ -195,6 +195,34 @@ pub fn prepare_runtime() {
     }
 }
 
+/// Signals that ask a process to end, or come of an error of its own: those that end a program in
+/// Go that does nothing about them.
+const ENDING: [i32; 8] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGSYS,
+    libc::SIGTERM,
+];
+
+/// Lets this process end of the signals that end others, until it executes a program.
+///
+/// The kernel spares the first process of a PID namespace the default action of signals
+/// (pid_namespaces(7)), so they need a handler.
+pub fn end_by_signals() {
+    extern "C" fn end(_: libc::c_int) {
+        exit_now(2);
+    }
+    for signal in ENDING {
+        let handler = end as extern "C" fn(libc::c_int);
+        // SAFETY: _exit(2) may be called from a handler (signal-safety(7)); it does not return.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+}
+
 /// Sets every signal to its default action, those a parent ignored included.
 ///
 /// An ignored signal stays ignored across execve (signal(7)): conmon leaves SIGPIPE so, and

@@ -1,5 +1,6 @@
 //! What stat(2) says in bits, and statx(2), for what stat(2) does not say.
 
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -44,4 +45,15 @@ fn statx_mount(fd: BorrowedFd<'_>, mask: libc::c_uint) -> nix::Result<u64> {
         return Err(Errno::ENOSYS);
     }
     Ok(stat.stx_mnt_id)
+}
+
+/// Sets the label that SELinux sees on an open file: fsetxattr(2), `security.selinux`.
+///
+/// # Errors
+/// EOPNOTSUPP when its file system has no labels.
+pub fn set_label(file: BorrowedFd<'_>, label: &CStr) -> nix::Result<()> {
+    let (name, value) = (c"security.selinux".as_ptr(), label.to_bytes_with_nul());
+    let (start, size) = (value.as_ptr().cast(), value.len());
+    // SAFETY: the name ends in NUL; the kernel reads `size` bytes, which live during the call.
+    Errno::result(unsafe { libc::fsetxattr(file.as_raw_fd(), name, start, size, 0) }).map(drop)
 }

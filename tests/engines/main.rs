@@ -12,8 +12,10 @@
 mod daemon;
 mod docker;
 mod harness;
+mod podman;
 mod sandbox;
 
+mod buildah;
 mod commands;
 mod confinement;
 mod errors;
@@ -21,6 +23,7 @@ mod files;
 mod lifecycle;
 mod limits;
 mod networks;
+mod podman_cases;
 mod process;
 
 use std::process::ExitCode;
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     sandbox::enter();
     let daemon = daemon::Daemon::start();
     let tested = run();
+    podman::finish();
     let left = daemon.leftovers();
     for line in &left {
         println!("left behind: {line}");
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     let suites = [
+        Suite { name: "buildah", tests: buildah::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "confinement", tests: confinement::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
@@ -55,6 +60,7 @@ fn run() -> ExitCode {
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "limits", tests: limits::TESTS },
         Suite { name: "networks", tests: networks::TESTS },
+        Suite { name: "podman", tests: podman_cases::TESTS },
         Suite { name: "process", tests: process::TESTS },
     ];
     suite::run(&suites)

@@ -272,9 +272,6 @@ fn fields_that_nobody_knows_are_passed_over() {
 
 fn what_is_not_built_yet_is_refused() {
     for (pointer, value) in [
-        ("/process/apparmorProfile", json!("x")),
-        ("/process/selinuxLabel", json!("x")),
-        ("/linux/mountLabel", json!("x")),
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]})),
         ("/linux/netDevices", json!({"eth0": {}})),
@@ -291,10 +288,6 @@ fn what_is_not_built_yet_is_refused() {
         let path = path.replace("personality", "personality.flags");
         refused(&case, &format!("{path}: not supported by this version"));
     }
-    let case = Case::new(&[]);
-    case.write_config();
-    let words = ["--systemd-cgroup", "create", &case.id];
-    refused_with(&case, &words, ": not supported by this version");
 }
 
 fn ids_that_are_no_ids() {

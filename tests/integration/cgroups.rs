@@ -19,6 +19,8 @@ tests! {
     the_number_of_processes_is_limited needs [Root],
     memory_is_limited needs [Root],
     processor_time_is_limited needs [Root],
+    a_device_is_throttled needs [Root],
+    what_this_host_has_not_is_refused needs [Root] unlike runc "ignores it on v2",
     the_program_runs_on_the_configured_cpus needs [Root],
     a_container_that_has_too_little_memory_to_start_says_so needs [Root]
         unlike runc "needs more memory to start",
@@ -108,6 +110,12 @@ fn written_to_v2() -> Vec<Written> {
         ),
         (json!({"memory": {"limit": 64 * MIB, "swap": 64 * MIB}}), &[("", "memory.swap.max", "0")]),
         (json!({"memory": {"limit": 64 * MIB, "swap": -1}}), &[("", "memory.swap.max", "max")]),
+        (
+            json!({"cpu": {"quota": 50_000, "burst": 20_000}}),
+            &[("", "cpu.max", "50000 100000"), ("", "cpu.max.burst", "20000")],
+        ),
+        (json!({"cpu": {"shares": 512, "idle": 1}}), &[("", "cpu.idle", "1")]),
+        (json!({"memory": {"useHierarchy": true}}), &[]),
         (json!({"cpu": {"shares": 512}}), &[("", "cpu.weight", "59")]),
         (json!({"cpu": {"shares": 1024}}), &[("", "cpu.weight", "100")]),
         (json!({"cpu": {"quota": 50_000, "period": 200_000}}), &[("", "cpu.max", "50000 200000")]),
@@ -137,6 +145,13 @@ fn written_to_v1() -> Vec<Written> {
             json!({"memory": {"limit": -1}}),
             &[("memory", "memory.limit_in_bytes", "9223372036854771712")],
         ),
+        (json!({"memory": {"swappiness": 0}}), &[("memory", "memory.swappiness", "0")]),
+        (json!({"memory": {"useHierarchy": true}}), &[("memory", "memory.use_hierarchy", "1")]),
+        (
+            json!({"cpu": {"quota": 50_000, "burst": 20_000}}),
+            &[("cpu", "cpu.cfs_quota_us", "50000"), ("cpu", "cpu.cfs_burst_us", "20000")],
+        ),
+        (json!({"cpu": {"shares": 512, "idle": 1}}), &[("cpu", "cpu.idle", "1")]),
         (json!({"cpu": {"shares": 512}}), &[("cpu", "cpu.shares", "512")]),
         (
             json!({"cpu": {"quota": 50_000, "period": 200_000}}),
@@ -255,6 +270,65 @@ fn processor_time_is_limited() {
     let stat = read(&directory("cpu", &case).join("cpu.stat"));
     let throttled = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
     assert_ne!(throttled.expect("a line of cpu.stat"), "0", "{stat}");
+}
+
+/// The number of a disk of this machine.
+fn disk() -> Option<String> {
+    let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let disks = entries.filter(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        ["vd", "sd", "nvme", "loop0"].iter().any(|prefix| name.starts_with(prefix))
+    });
+    let mut numbers: Vec<_> =
+        disks.filter_map(|entry| fs::read_to_string(entry.path().join("dev")).ok()).collect();
+    numbers.sort();
+    numbers.first().map(|number| number.trim().to_string())
+}
+
+fn a_device_is_throttled() {
+    let disk = disk().expect("a disk");
+    let (major, minor) = disk.split_once(':').expect("two numbers");
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    let device =
+        |rate: u64| json!([{"major": number(major), "minor": number(minor), "rate": rate}]);
+    let mut case = Case::new(&["wait"]);
+    let limits = json!({
+        "throttleReadBpsDevice": device(1 << 20), "throttleWriteBpsDevice": device(2 << 20),
+        "throttleReadIOPSDevice": device(100), "throttleWriteIOPSDevice": device(200)
+    });
+    case.set("/linux/resources", json!({"blockIO": limits}));
+    case.create().ok();
+    if host::is_v2() {
+        let got = read(&directory("", &case).join("io.max"));
+        assert_eq!(got, format!("{disk} rbps=1048576 wbps=2097152 riops=100 wiops=200\n"));
+        return;
+    }
+    for (file, rate) in
+        [("read_bps", 1 << 20), ("write_bps", 2 << 20), ("read_iops", 100), ("write_iops", 200)]
+    {
+        let got = read(&directory("blkio", &case).join(format!("blkio.throttle.{file}_device")));
+        assert_eq!(got, format!("{disk} {rate}\n"), "{file}");
+    }
+}
+
+fn what_this_host_has_not_is_refused() {
+    let device = json!([{"major": 8, "minor": 0, "leafWeight": 10}]);
+    let v1 = [
+        (json!({"unified": {"memory.high": "1"}}), "cannot use unified on cgroup v1"),
+        (json!({"rdma": {"mlx": {"hcaHandles": 1}}}), "no cgroup controller \"rdma\""),
+        (json!({"cpu": {"shares": 1}}), "the minimum allowed cpu-shares is 2"),
+    ];
+    let v2 = [
+        (json!({"memory": {"swappiness": 1}}), "linux.resources.memory.swappiness: "),
+        (json!({"cpu": {"realtimeRuntime": 1}}), "linux.resources.cpu.realtimeRuntime: "),
+        (json!({"blockIO": {"weightDevice": device}}), "weightDevice[0].leafWeight: "),
+    ];
+    for (resources, want) in if host::is_v2() { v2 } else { v1 } {
+        let mut case = Case::new(&[]);
+        case.set("/linux/resources", resources);
+        case.create().fails(1, want);
+        assert_eq!(case.leftovers(), Vec::<String>::new());
+    }
 }
 
 fn the_program_runs_on_the_configured_cpus() {

@@ -13,6 +13,8 @@ use crate::tests;
 
 tests! {
     limits_reach_the_end_of_a_long_path needs [Root, CgroupV2],
+    files_by_name_are_written needs [Root, CgroupV2],
+    files_by_name_are_checked needs [Root, CgroupV2],
     the_default_place_is_beside_the_runtimes_own needs [Root, CgroupV2],
     below_processes_there_is_a_cgroup_but_no_limit needs [Root, CgroupV2]
         unlike runc "makes the upper one threaded",
@@ -140,7 +142,7 @@ fn below_processes_there_is_a_cgroup_but_no_limit() {
     case.runtime(&["delete", "--force", &case.id]).ok();
     for (limits, error) in [
         (json!({"pids": {"limit": 50}}), "linux.resources.pids.limit: \"pids.max\" can't be set"),
-        (json!({"memory": {"limit": 1 << 28}}), "controller \"memory\" is not available in "),
+        (json!({"memory": {"limit": 1 << 28}}), "controller \"memory\" not available in "),
     ] {
         case.set("/linux/resources", limits);
         case.create().fails(1, error);
@@ -181,6 +183,39 @@ fn traced_create(case: &Case, options: &[&str]) -> (Output, String) {
 fn is_in_its_cgroup(case: &Case) {
     let cgroup = read(format!("/proc/{}/cgroup", case.pid()).as_ref());
     assert_eq!(cgroup, format!("0::{}", case.cgroup()));
+}
+
+fn files_by_name_are_written() {
+    let mut case = Case::new(&["wait"]);
+    let unified = json!({
+        "memory.high": "33554432", "cgroup.max.depth": "3", "pids.max": "77",
+        "memory.oom.group": "1"
+    });
+    case.set("/linux/resources", json!({"unified": unified, "pids": {"limit": 5}}));
+    case.create().ok();
+    for (file, want) in [
+        ("memory.high", "33554432"),
+        ("cgroup.max.depth", "3"),
+        ("pids.max", "77"),
+        ("memory.oom.group", "1"),
+    ] {
+        assert_eq!(read(&directory(&case.cgroup()).join(file)), want, "{file}");
+    }
+}
+
+fn files_by_name_are_checked() {
+    for (file, want) in [
+        ("../x.y", "must be a file name (no slashes)"),
+        ("..", "must be in the form CONTROLLER.PARAMETER"),
+        ("memory", "must be in the form CONTROLLER.PARAMETER"),
+        ("nosuch.max", "can't be set: controller \"nosuch\" not available"),
+        ("memory.nosuch", "unified resource \"memory.nosuch\" can't be set"),
+    ] {
+        let mut case = Case::new(&[]);
+        case.set("/linux/resources", json!({"unified": {file: "1"}}));
+        case.create().fails(1, want);
+        assert_eq!(case.leftovers(), Vec::<String>::new());
+    }
 }
 
 fn init_is_born_in_its_cgroup() {

@@ -20,6 +20,7 @@ tests! {
     every_command_in_every_status needs [Root],
     kill_takes_names_and_numbers needs [Root],
     kill_reaches_a_created_container needs [Root],
+    a_created_container_ends_by_signals_that_end_others needs [Root],
     kill_of_a_stopped_container_fails needs [Root],
     delete_force_ends_a_running_container needs [Root],
     an_id_can_be_used_again needs [Root],
@@ -196,6 +197,21 @@ fn kill_reaches_a_created_container() {
     case.wait_for_end();
     assert_eq!(case.status(), "stopped");
     case.start().fails(1, "cannot start a container that has stopped");
+}
+
+/// The first process of a PID namespace has to want that.
+fn a_created_container_ends_by_signals_that_end_others() {
+    let case = Case::new(&["wait"]);
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+        case.create().ok();
+        // One that is of no concern first.
+        case.kill("USR1").ok();
+        assert_eq!(case.status(), "created");
+        case.kill(signal).ok();
+        case.wait_for_end();
+        assert_eq!(case.status(), "stopped", "{signal}");
+        case.delete().ok();
+    }
 }
 
 fn kill_of_a_stopped_container_fails() {

@@ -14,21 +14,26 @@ mod cgroups;
 mod cgroups_v2;
 mod commands;
 mod documents;
+mod drop_in;
 mod exec;
 mod filesystems;
 mod hooks;
 mod id_maps;
+mod labels;
 mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod pausing;
 mod process;
 mod races;
 mod rootfs;
+mod rootless;
 mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
+mod updates;
 mod verification;
 
 use std::process::ExitCode;
@@ -43,21 +48,26 @@ fn main() -> ExitCode {
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
+        Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "filesystems", tests: filesystems::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
+        Suite { name: "labels", tests: labels::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
+        Suite { name: "pausing", tests: pausing::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },
+        Suite { name: "rootless", tests: rootless::TESTS },
         Suite { name: "sandboxes", tests: sandboxes::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
+        Suite { name: "updates", tests: updates::TESTS },
         Suite { name: "verification", tests: verification::TESTS },
     ])
 }

@@ -48,6 +48,8 @@ fn run(verb: &str, args: &[&str]) {
         ("umask", []) => println!("{:04o}", umask(Mode::empty()).bits()),
         ("exec", [path, args @ ..]) => println!("{}", text(&Command::new(path).args(args).exec())),
         ("fork", [count]) => fork(count.parse().expect("a number")),
+        ("fork-for-ever", []) => fork_for_ever(),
+        ("hold", [mib]) => hold(mib.parse().expect("a number")),
         ("spawn", words) => spawn(words),
         ("spin", [millis]) => spin(millis.parse().expect("a number")),
         ("change-root", [path]) => {
@@ -266,6 +268,23 @@ fn spawn(words: &[&str]) {
     child.expect("start a process");
 }
 
+/// Makes one process after another.
+fn fork_for_ever() {
+    loop {
+        let child = Command::new("/proc/self/exe").args(["exit", "0"]).status();
+        child.expect("start a process");
+    }
+}
+
+/// Uses that much memory until it is killed.
+fn hold(mib: usize) {
+    let memory = touched(mib);
+    println!("holds {}", memory.len());
+    loop {
+        thread::park();
+    }
+}
+
 /// Uses that much processor time.
 fn spin(millis: i64) {
     let used = || {
@@ -275,11 +294,16 @@ fn spin(millis: i64) {
     while used() < millis {}
 }
 
-fn allocate(mib: usize) {
+fn touched(mib: usize) -> Vec<u8> {
     let mut memory = vec![0_u8; mib << 20];
     for page in memory.chunks_mut(4096) {
         page[0] = 1;
     }
+    memory
+}
+
+fn allocate(mib: usize) {
+    let memory = touched(mib);
     println!("allocated {}", memory.iter().map(|byte| usize::from(*byte)).sum::<usize>() / 256);
 }
 

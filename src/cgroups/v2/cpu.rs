@@ -8,7 +8,7 @@ use crate::cgroups::setting::Setting;
 /// The period when only a quota is given: the kernel's default, in microseconds.
 const PERIOD: u64 = 100_000;
 
-/// 0 means unset (BXG-12, BXG-13).
+/// 0 means unset (BXG-12, BXG-13), but for burst and idle.
 pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     let Some(cpu) = resources.cpu() else { return Ok(vec![]) };
     let mut settings = Vec::new();
@@ -27,6 +27,15 @@ pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
         let quota = quota.filter(|quota| *quota > 0).map_or("max".to_string(), |q| q.to_string());
         let value = format!("{quota} {}", period.unwrap_or(PERIOD));
         settings.push(Setting::new(json, "cpu.max", value));
+    }
+    if let Some(burst) = cpu.burst() {
+        // Linux 5.14
+        let setting = Setting::new("cpu.burst", "cpu.max.burst", burst);
+        settings.push(setting.or_nothing(burst == 0));
+    }
+    if let Some(idle) = cpu.idle() {
+        // Linux 5.15. The weight comes before it: an idle cgroup takes none.
+        settings.push(Setting::new("cpu.idle", "cpu.idle", idle).or_nothing(idle == 0));
     }
     Ok(settings)
 }
@@ -96,6 +105,10 @@ mod tests {
                 (json!({"cpu": {"quota": 50_000}}), Ok("cpu.max=50000 100000")),
                 (json!({"cpu": {"quota": -1, "period": 7}}), Ok("cpu.max=max 7")),
                 (json!({"cpu": {"period": 7}}), Ok("cpu.max=max 7")),
+                (json!({"cpu": {"burst": 0}}), Ok("cpu.max.burst=0")),
+                (json!({"cpu": {"quota": 9, "burst": 5}}), Ok("cpu.max=9 100000 cpu.max.burst=5")),
+                (json!({"cpu": {"shares": 1024, "idle": 1}}), Ok("cpu.weight=100 cpu.idle=1")),
+                (json!({"cpu": {"idle": 0}}), Ok("cpu.idle=0")),
             ],
         );
     }

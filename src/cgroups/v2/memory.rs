@@ -10,9 +10,10 @@ pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     let Some(memory) = resources.memory() else { return Ok(vec![]) };
     let set = |value: Option<i64>| value.filter(|value| *value != 0);
     let mut settings = Vec::new();
-    // Swap first: a kernel that was built without it has no such file, which is said below.
     if let Some(swap) = swap(set(memory.limit()), set(memory.swap()))? {
-        settings.push(Setting::new("memory.swap", "memory.swap.max", or_max(swap)));
+        // A kernel without swap has no file for it, and nothing to limit (BXG-15).
+        let setting = Setting::new("memory.swap", "memory.swap.max", or_max(swap));
+        settings.push(setting.or_nothing(swap <= 0));
     }
     if let Some(limit) = set(memory.limit()) {
         settings.push(Setting::new("memory.limit", "memory.max", or_max(limit)));

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
+use super::ordinary::Ordinary;
 use super::process::{Background, Output, copy_program, runtime};
 use super::terminal::{Receiver, Screen};
 use super::{host, wait_until_gone};
@@ -24,6 +25,8 @@ pub struct Case {
     pub config: Value,
     /// The executable under test, or another one to compare with.
     pub runtime: PathBuf,
+    /// Who executes it, if that is not root.
+    pub user: Option<Ordinary>,
     mounts_before: Vec<String>,
 }
 
@@ -31,12 +34,17 @@ impl Case {
     /// A container that runs the probe with these words, in new namespaces, with the usual
     /// mounts, and with a cgroup of its own.
     pub fn new(words: &[&str]) -> Self {
+        Self::below(Path::new(env!("CARGO_TARGET_TMPDIR")), words)
+    }
+
+    /// As [`Case::new`], with its directory below `base`.
+    pub fn below(base: &Path, words: &[&str]) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let id = format!("t{}-{number}", std::process::id());
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&id);
+        let dir = base.join(&id);
         make_rootfs(&dir.join("rootfs"));
         let (config, mounts_before) = (config(&id), host::mount_table());
-        let mut case = Self { id, dir, config, runtime: runtime(), mounts_before };
+        let mut case = Self { id, dir, config, runtime: runtime(), user: None, mounts_before };
         case.args(words);
         case
     }
@@ -115,6 +123,9 @@ impl Case {
         let mut command = Command::new(&self.runtime);
         command.arg("--root").arg(self.state_root()).args(args).current_dir(&self.dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(user) = &self.user {
+            user.execute(&mut command);
+        }
         command
     }
 

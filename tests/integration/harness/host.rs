@@ -24,10 +24,25 @@ pub enum Needs {
     Calls32,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
+    /// AppArmor in force, and what loads profiles.
+    AppArmor,
+    /// No AppArmor.
+    NoAppArmor,
+    /// newuidmap(1) and newgidmap(1).
+    UidMap,
     /// Docker with all that it needs, and the right to make namespaces for it.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Docker,
+    /// Podman with conmon and a network.
+    #[allow(dead_code, reason = "only the engine tests need it")]
+    Podman,
+    /// Buildah.
+    #[allow(dead_code, reason = "only the engine tests need it")]
+    Buildah,
 }
+
+/// Programs that Podman executes.
+const PODMAN: [&str; 3] = ["podman", "conmon", "iptables"];
 
 /// Programs that Docker's daemon executes, and those of its tests.
 const DOCKER: [&str; 7] = [
@@ -53,10 +68,18 @@ impl Needs {
             Self::KernelLog if !has_kernel_log() => "needs a kernel with audit, and /dev/kmsg",
             Self::Calls32 if !has_calls_of_32_bits() => "needs the calls of 32-bit programs",
             Self::Strace if !has_program("strace") => "needs strace",
+            Self::AppArmor if !has_apparmor() => "needs AppArmor",
+            Self::NoAppArmor if has_apparmor() => "needs to be without AppArmor",
+            Self::UidMap if !has_program("newuidmap") => "needs newuidmap",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
                 return missing.map(|name| format!("needs {name}"));
             }
+            Self::Podman => {
+                let missing = PODMAN.iter().find(|name| !has_program(name));
+                return missing.map(|name| format!("needs {name}"));
+            }
+            Self::Buildah if !has_program("buildah") => "needs buildah",
             _ => return None,
         };
         Some(why.to_string())
@@ -87,6 +110,10 @@ fn has_kernel_log() -> bool {
 /// The kernel describes what 32-bit programs are given only if it runs them.
 fn has_calls_of_32_bits() -> bool {
     cfg!(target_arch = "x86_64") && Path::new("/proc/sys/abi/vsyscall32").exists()
+}
+
+fn has_apparmor() -> bool {
+    orlop::host::has_apparmor() && program("apparmor_parser").is_some()
 }
 
 fn processors() -> usize {

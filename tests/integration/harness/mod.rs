@@ -3,6 +3,7 @@
 mod case;
 pub mod compare;
 pub mod host;
+pub mod ordinary;
 mod process;
 pub mod reference;
 pub mod schema;

@@ -1,8 +1,9 @@
 //! Real terminals: that of a caller, and the socket of somebody who reads a container's.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -153,6 +154,8 @@ impl Receiver {
     pub fn new(id: &str) -> Self {
         let path = std::env::temp_dir().join(format!("{id}.sock"));
         let listener = UnixListener::bind(&path).expect("bind a socket");
+        // An ordinary user's runtime may connect as well.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("chmod");
         Self { listener, path }
     }
 

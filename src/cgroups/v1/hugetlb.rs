@@ -1,0 +1,41 @@
+//! `hugetlb.*`: cgroup-v1/hugetlb and cgroup-v2 of the kernel's documentation.
+
+use anyhow::Result;
+use oci_spec::runtime::LinuxResources;
+
+use crate::cgroups::setting::Setting;
+
+pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
+    Ok(limits(resources, "limit_in_bytes"))
+}
+
+/// Pages that are used, and with Linux 5.7 pages that are reserved: a program that would exceed
+/// the latter is told at once, and not by a signal when it uses them (HUG-02).
+pub(in crate::cgroups) fn limits(resources: &LinuxResources, file: &str) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for (index, entry) in resources.hugepage_limits().iter().flatten().enumerate() {
+        let json = || format!("hugepageLimits[{index}].limit");
+        let (size, limit) = (entry.page_size(), entry.limit());
+        settings.push(Setting::new(json(), &format!("hugetlb.{size}.{file}"), limit));
+        let reserved = Setting::new(json(), &format!("hugetlb.{size}.rsvd.{file}"), limit);
+        settings.push(reserved.or_nothing(true));
+    }
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cgroups::tests::check;
+    use serde_json::json;
+
+    #[test]
+    fn translation() {
+        let limits = json!([{"pageSize": "2MB", "limit": 0}, {"pageSize": "1GB", "limit": 5}]);
+        let want = "hugetlb.2MB.limit_in_bytes=0 hugetlb.2MB.rsvd.limit_in_bytes=0 \
+                    hugetlb.1GB.limit_in_bytes=5 hugetlb.1GB.rsvd.limit_in_bytes=5";
+        check(
+            super::settings,
+            [(json!({}), Ok("")), (json!({"hugepageLimits": limits}), Ok(want))],
+        );
+    }
+}

@@ -2,6 +2,7 @@
 # a Rust program or a test.
 
 TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+SECONDS ?= 60
 PREFIX ?= /usr/local
 RUNC_VERSION ?= v1.5.2
 # Runs a command in a throw-away virtual machine that sees this directory: `$(VM) run -- COMMAND`.
@@ -19,7 +20,7 @@ VALIDATION := github.com/opencontainers/runtime-tools
 IN_VM = $(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
   test --target $(TARGET) --test integration --
 
-.PHONY: help build run test conformance engines vm-test lint bundles bench bench-seccomp reference install
+.PHONY: help build run test torture fuzz conformance engines vm-test lint bundles bench bench-seccomp reference install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +39,16 @@ test: build ## Unit, style and integration tests; RUNTIME=runc runs the last one
 	$(CARGO) test --target $(TARGET) --lib --test layers --test seccomp $(T)
 	$(CARGO) build --target $(TARGET) --examples
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
+
+torture: build ## The tests with a seed, and those that sweep or race, many times longer
+	TORTURE=1 $(CARGO) test --target $(TARGET) --test seccomp
+	$(CARGO) build --target $(TARGET) --examples
+	for name in leftovers races shares_its_processes seen_by_the_container; do \
+	  TORTURE=1 ORLOP=$(CURDIR)/$(ORLOP) \
+	    $(CARGO) test --target $(TARGET) --test integration -- $$name || exit 1; done
+
+fuzz: ## Documents that nobody would write, through checks, compiler and kernel (SECONDS=60)
+	FUZZ_SECONDS=$(SECONDS) $(CARGO) test --target $(TARGET) --test seccomp -- --nocapture fuzz::
 
 engines: build ## Docker, Podman and Buildah with orlop as their runtime, in namespaces of their own; T=name one case
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)

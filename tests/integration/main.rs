@@ -19,6 +19,7 @@ mod documents;
 mod drop_in;
 mod events;
 mod exec;
+mod filesystems;
 mod hooks;
 mod id_maps;
 mod joining;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "events", tests: events::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
+        Suite { name: "filesystems", tests: filesystems::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
         Suite { name: "joining", tests: joining::TESTS },

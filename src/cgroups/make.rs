@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
-use super::setting::{self, Setting, write, write_each};
+use super::setting::{self, write, write_each};
 use super::v1::cpuset;
 use super::v2::device_program;
 use super::{Group, Plan, Record, Rights, owner, processes, remove, systemd};
@@ -272,8 +272,7 @@ impl Plan {
             return Ok(());
         }
         // systemd enables those that it knows by itself.
-        let exists = |setting: &Setting| group.directory.join(&setting.file).exists();
-        if self.unit.is_none() || !group.settings.iter().all(exists) {
+        if self.unit.is_none() || setting::resolve(&group.settings, &group.directory).is_err() {
             enable_controllers(&group.hierarchy.mount, &group.directory)?;
         }
         setting::apply(&group.settings, &group.directory)?;

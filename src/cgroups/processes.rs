@@ -34,7 +34,8 @@ pub(super) fn check_unused(directory: &Path) -> Result<()> {
 
 fn is_frozen(directory: &Path) -> bool {
     let content = |file: &str| fs::read_to_string(directory.join(file)).unwrap_or_default();
-    content("cgroup.freeze").trim() == "1" || content("freezer.state").trim() == "FROZEN"
+    content("cgroup.freeze").trim() == "1"
+        || matches!(content("freezer.state").trim(), "FROZEN" | "FREEZING")
 }
 
 /// The pids in the cgroup and those below it.

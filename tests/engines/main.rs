@@ -18,6 +18,7 @@ mod sandbox;
 mod buildah;
 mod commands;
 mod confinement;
+mod ctr;
 mod errors;
 mod files;
 mod identity;
@@ -57,6 +58,7 @@ fn run() -> ExitCode {
         Suite { name: "buildah", tests: buildah::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "confinement", tests: confinement::TESTS },
+        Suite { name: "ctr", tests: ctr::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
         Suite { name: "files", tests: files::TESTS },
         Suite { name: "identity", tests: identity::TESTS },

@@ -39,6 +39,9 @@ pub enum Needs {
     /// Docker with all that it needs, and the right to make namespaces for it.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Docker,
+    /// containerd's client.
+    #[allow(dead_code, reason = "only the engine tests need it")]
+    Ctr,
     /// Podman with conmon and a network.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Podman,
@@ -92,6 +95,7 @@ impl Needs {
                 let missing = PODMAN.iter().find(|name| !has_program(name));
                 return missing.map(|name| format!("needs {name}"));
             }
+            Self::Ctr if !has_program("ctr") => "needs ctr",
             Self::Buildah if !has_program("buildah") => "needs buildah",
             _ => return None,
         };

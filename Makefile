@@ -2,6 +2,7 @@
 # a Rust program or a test.
 
 TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+SECONDS ?= 60
 PREFIX ?= /usr/local
 RUNC_VERSION ?= v1.5.2
 # Runs a command in a throw-away virtual machine that sees this directory: `$(VM) run -- COMMAND`.
@@ -19,7 +20,7 @@ VALIDATION := github.com/opencontainers/runtime-tools
 IN_VM = $(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
   test --target $(TARGET) --test integration --
 
-.PHONY: help build run test conformance engines vm-test lint bundles bench bench-seccomp reference install
+.PHONY: help build run test torture fuzz conformance engines vm-test lint bundles bench bench-seccomp reference man install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,9 +36,19 @@ run: build bundles ## Run a container that says where it is
 	$(SUDO) $(ORLOP) run --bundle bundles/hello hello-$$$$
 
 test: build ## Unit, style and integration tests; RUNTIME=runc runs the last ones on runc, T=name one
-	$(CARGO) test --target $(TARGET) --lib --test layers --test seccomp $(T)
+	$(CARGO) test --target $(TARGET) --lib --example manual --test layers --test requirements --test seccomp $(T)
 	$(CARGO) build --target $(TARGET) --examples
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
+
+torture: build ## The tests with a seed, and those that sweep or race, many times longer
+	TORTURE=1 $(CARGO) test --target $(TARGET) --test seccomp
+	$(CARGO) build --target $(TARGET) --examples
+	for name in leftovers races shares_its_processes seen_by_the_container; do \
+	  TORTURE=1 ORLOP=$(CURDIR)/$(ORLOP) \
+	    $(CARGO) test --target $(TARGET) --test integration -- $$name || exit 1; done
+
+fuzz: ## Documents that nobody would write, through checks, compiler and kernel (SECONDS=60)
+	FUZZ_SECONDS=$(SECONDS) $(CARGO) test --target $(TARGET) --test seccomp -- --nocapture fuzz::
 
 engines: build ## Docker, Podman and Buildah with orlop as their runtime, in namespaces of their own; T=name one case
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
@@ -60,7 +71,7 @@ vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd
 lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed
 	cargo fmt --check
 	$(CARGO) clippy --target $(TARGET) --all-targets -- -D warnings
-	$(CARGO) test --target $(TARGET) --test layers
+	$(CARGO) test --target $(TARGET) --test layers --test requirements
 	! rustup target list --installed 2>/dev/null | grep -q aarch64-unknown-linux-gnu \
 	  || $(CARGO) clippy --target aarch64-unknown-linux-gnu --all-targets -- -D warnings
 
@@ -73,8 +84,15 @@ reference: ## Build runc, to compare with (RUNC_VERSION=)
 	  github.com/opencontainers/runc@$(RUNC_VERSION)
 	target/reference/runc --version
 
-install: build ## Install the executable (DESTDIR=, PREFIX=)
+man: ## Write man pages and completions for shells to target/man
+	$(CARGO) run --target $(TARGET) --example manual -- target/man
+
+install: build man ## Install the executable, man pages and completions (DESTDIR=, PREFIX=)
 	install -D -m 755 $(ORLOP) $(DESTDIR)$(PREFIX)/bin/orlop
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 target/man/*.8
+	install -D -m 644 target/man/orlop.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/orlop
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions target/man/_orlop
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d target/man/orlop.fish
 
 bench: build ## Time runtimes against each other, warm and cold (ROUNDS= COLD= OPERATION=run)
 	$(CARGO) build --target $(TARGET) --examples

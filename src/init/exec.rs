@@ -19,8 +19,8 @@ use crate::namespaces::Kind;
 use crate::namespaces::process::Target;
 use crate::plan::exec::Exec as Plan;
 use crate::process::program::Program;
+use crate::process::stdio;
 use crate::process::terminal::{Console, Terminal};
-use crate::process::{keyring, stdio};
 use crate::procfs::Procfs;
 use crate::resolve::Root;
 use crate::rootfs;
@@ -129,7 +129,7 @@ impl Exec<'_> {
         plan.process.affinity.finish()?;
         setsid().context("make a session")?;
         if plan.keyring {
-            keyring::join(&plan.id)?;
+            plan.process.join_keyring(&self.procfs, &plan.id)?;
         }
         let root = match &plan.root {
             Some(path) => rootfs::change_root(path)?,

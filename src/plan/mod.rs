@@ -14,6 +14,7 @@ use oci_spec::runtime::{Linux, Mount, Spec};
 use crate::cgroups::{self, Driver};
 use crate::hooks::Hooks;
 use crate::host;
+use crate::namespaces::device::Device;
 use crate::namespaces::sysctl::Sysctl;
 use crate::namespaces::{Kind, Namespaces};
 use crate::process::Process;
@@ -65,6 +66,8 @@ pub struct Plan {
     pub domainname: Option<String>,
     /// Kernel parameters of the container's namespaces.
     pub sysctls: Vec<Sysctl>,
+    /// Interfaces of the host that become the container's.
+    pub net_devices: Vec<Device>,
     /// Programs to run at points of its life.
     pub hooks: Hooks,
     /// Join a session keyring of the container's own.
@@ -133,6 +136,7 @@ impl Plan {
             process,
             hostname: filled(spec.hostname()),
             domainname: filled(spec.domainname()),
+            net_devices: Device::from_spec(linux)?,
             hooks: Hooks::from_spec(spec.hooks().as_ref()),
             new_keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,

@@ -1,10 +1,10 @@
-//! Images made by Buildah and by Podman: each RUN step is a container.
+//! Images made by Buildah, Podman and Docker: each RUN step is a container.
 
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::docker::{IMAGE, OURS, REFERENCE};
+use crate::docker::{self, IMAGE, OURS, REFERENCE, docker};
 use crate::harness::{Output, reference, runtime};
 use crate::podman::podman;
 use crate::sandbox::DIRECTORY;
@@ -15,6 +15,7 @@ tests! {
     a_failing_step_of_buildah_fails_the_build needs [Docker, Buildah, Podman],
     buildah_runs_commands needs [Docker, Buildah, Podman],
     podman_runs_steps needs [Docker, Podman],
+    docker_runs_steps needs [Docker],
 }
 
 const STEPS: &str = "RUN echo one > /one && id -u > /user
@@ -114,4 +115,27 @@ fn podman_runs_steps() {
         podman(&[&words[..], &["--tag", &image, &directory]].concat()).ok();
         assert_eq!(read_back(&image), LEFT, "{name}");
     }
+}
+
+/// Docker's own builder, whose steps are containers of the default runtime.
+fn docker_runs_steps() {
+    let directory = format!("{DIRECTORY}/docker-context");
+    fs::create_dir(&directory).expect("make a directory");
+    let steps = "RUN echo one > /one && id -u > /user\nUSER 1000\nWORKDIR /tmp\n\
+                 RUN id -u > two && pwd >> two\n";
+    fs::write(format!("{directory}/Dockerfile"), format!("FROM {IMAGE}\n{steps}")).expect("write");
+    let build = |directory: &str| {
+        let parent = crate::sandbox::cgroup();
+        let words =
+            ["build", "--force-rm", "--cgroup-parent", &parent, "--tag", "built", directory];
+        Output::of(docker::command(&words).env("DOCKER_BUILDKIT", "0"))
+    };
+    build(&directory).ok();
+    let seen = docker(&["run", "--rm", "built", "sh", "-c", "cat /one /user /tmp/two"]).ok();
+    assert_eq!(seen, LEFT);
+    fs::write(format!("{directory}/Dockerfile"), format!("FROM {IMAGE}\nRUN exit 9\n"))
+        .expect("write");
+    let seen = build(&directory);
+    let text = "returned a non-zero code: 9";
+    assert!(seen.code != 0 && seen.stderr.contains(text), "{seen:#?}");
 }

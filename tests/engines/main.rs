@@ -18,8 +18,10 @@ mod sandbox;
 mod buildah;
 mod commands;
 mod confinement;
+mod ctr;
 mod errors;
 mod files;
+mod identity;
 mod lifecycle;
 mod limits;
 mod networks;
@@ -56,8 +58,10 @@ fn run() -> ExitCode {
         Suite { name: "buildah", tests: buildah::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "confinement", tests: confinement::TESTS },
+        Suite { name: "ctr", tests: ctr::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
         Suite { name: "files", tests: files::TESTS },
+        Suite { name: "identity", tests: identity::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "limits", tests: limits::TESTS },
         Suite { name: "networks", tests: networks::TESTS },

@@ -23,6 +23,7 @@ tests! {
     networks needs [Docker, Podman],
     namespaces_of_the_host needs [Docker, Podman],
     pods_share_namespaces needs [Docker, Podman],
+    pause_and_update needs [Docker, Podman],
     top_and_stats needs [Docker, Podman],
     twenty_containers_at_once needs [Docker, Podman],
 }
@@ -246,6 +247,20 @@ fn pods_share_namespaces() {
     assert_eq!(member.inspect(".State.Status"), "exited");
     podman(&["pod", "start", pod.name]).ok();
     assert_eq!(member.inspect(".State.Status"), "running");
+}
+
+fn pause_and_update() {
+    let container = Container::new();
+    container.start(&[], "sleep 1000");
+    container.podman(&["pause"]).ok();
+    assert_eq!(container.inspect(".State.Status"), "paused");
+    container.podman(&["unpause"]).ok();
+    assert_eq!(container.inspect(".State.Status"), "running");
+    podman(&["update", "--memory", "100m", &container.name]).ok();
+    let directory = "/sys/fs/cgroup";
+    let limit = format!("cat {directory}/memory/memory.limit_in_bytes {directory}/memory.max");
+    let seen = container.exec(&[], &["sh", "-c", &format!("{limit} 2>/dev/null")]);
+    assert_eq!(seen.stdout, "104857600\n", "{seen:#?}");
 }
 
 fn top_and_stats() {

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod activation;
 mod attacks;
 mod bad_input;
 mod bus;
@@ -18,13 +19,16 @@ mod documents;
 mod drop_in;
 mod events;
 mod exec;
+mod filesystems;
 mod hooks;
 mod id_maps;
+mod joining;
 mod labels;
 mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod pausing;
 mod process;
 mod races;
@@ -44,6 +48,7 @@ use harness::suite::{Suite, run};
 
 fn main() -> ExitCode {
     run(&[
+        Suite { name: "activation", tests: activation::TESTS },
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "bus", tests: bus::TESTS },
@@ -54,13 +59,16 @@ fn main() -> ExitCode {
         Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "events", tests: events::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
+        Suite { name: "filesystems", tests: filesystems::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
+        Suite { name: "joining", tests: joining::TESTS },
         Suite { name: "labels", tests: labels::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
+        Suite { name: "net_devices", tests: net_devices::TESTS },
         Suite { name: "pausing", tests: pausing::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },

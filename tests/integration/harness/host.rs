@@ -22,17 +22,26 @@ pub enum Needs {
     Systemd,
     /// The first ordinary user, with a systemd of his own.
     UserManager,
+    /// A kernel that tells the log about audited calls, and the right to read that.
+    KernelLog,
+    /// Calls of 32-bit programs.
+    Calls32,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
     /// AppArmor in force, and what loads profiles.
     AppArmor,
     /// No AppArmor.
     NoAppArmor,
+    /// ip(8), to make interfaces.
+    Ip,
     /// newuidmap(1) and newgidmap(1).
     UidMap,
     /// Docker with all that it needs, and the right to make namespaces for it.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Docker,
+    /// containerd's client.
+    #[allow(dead_code, reason = "only the engine tests need it")]
+    Ctr,
     /// Podman with conmon and a network.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Podman,
@@ -71,9 +80,12 @@ impl Needs {
             Self::UserManager if !Path::new("/run/user/1000/bus").exists() => {
                 "needs user 1000 with a systemd of his own"
             }
+            Self::KernelLog if !has_kernel_log() => "needs a kernel with audit, and /dev/kmsg",
+            Self::Calls32 if !has_calls_of_32_bits() => "needs the calls of 32-bit programs",
             Self::Strace if !has_program("strace") => "needs strace",
             Self::AppArmor if !has_apparmor() => "needs AppArmor",
             Self::NoAppArmor if has_apparmor() => "needs to be without AppArmor",
+            Self::Ip if !has_program("ip") => "needs ip",
             Self::UidMap if !has_program("newuidmap") => "needs newuidmap",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
@@ -83,6 +95,7 @@ impl Needs {
                 let missing = PODMAN.iter().find(|name| !has_program(name));
                 return missing.map(|name| format!("needs {name}"));
             }
+            Self::Ctr if !has_program("ctr") => "needs ctr",
             Self::Buildah if !has_program("buildah") => "needs buildah",
             _ => return None,
         };
@@ -108,6 +121,16 @@ pub fn is_v2() -> bool {
 pub fn has_sys_resource() -> bool {
     let capability = caps::Capability::CAP_SYS_RESOURCE;
     caps::has_cap(None, caps::CapSet::Permitted, capability).unwrap_or(true)
+}
+
+fn has_kernel_log() -> bool {
+    let log = fs::OpenOptions::new().read(true).open("/dev/kmsg");
+    log.is_ok() && Path::new("/proc/self/loginuid").exists()
+}
+
+/// The kernel describes what 32-bit programs are given only if it runs them.
+fn has_calls_of_32_bits() -> bool {
+    cfg!(target_arch = "x86_64") && Path::new("/proc/sys/abi/vsyscall32").exists()
 }
 
 fn has_apparmor() -> bool {

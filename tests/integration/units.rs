@@ -14,6 +14,7 @@ use crate::tests;
 tests! {
     a_scope_has_the_limits needs [Systemd],
     limits_are_kept_when_systemd_reloads needs [Systemd, Root],
+    what_update_changes_is_kept_when_systemd_reloads needs [Systemd, Root],
     devices_are_denied_before_and_after_a_reload needs [Systemd, Root],
     annotations_become_properties needs [Systemd],
     annotations_that_are_no_properties_are_refused needs [Systemd],
@@ -97,6 +98,53 @@ fn has_limits(case: &Case) {
     for (file, want) in FILES {
         assert_eq!(read(&directory(case).join(file)), want, "{file}");
     }
+}
+
+fn what_update_changes_is_kept_when_systemd_reloads() {
+    let mut case = case(&["wait"]);
+    case.set("/linux/resources", limits());
+    case.run_detached();
+    let options = [
+        "update",
+        "--memory=64m",
+        "--memory-swap=96m",
+        "--cpu-share=1024",
+        "--cpu-quota=30001",
+        "--pids-limit=33",
+    ];
+    case.runtime(&[&options[..], &[&case.id]].concat()).ok();
+    let properties = || {
+        let names = ["MemoryMax", "MemorySwapMax", "CPUWeight", "CPUQuotaPerSecUSec", "TasksMax"];
+        properties(&case.unit(), &names)
+    };
+    let check = || {
+        let want = [
+            "MemoryMax=67108864",
+            "MemorySwapMax=33554432",
+            "CPUWeight=100",
+            "CPUQuotaPerSecUSec=310ms",
+            "TasksMax=33",
+        ];
+        assert_eq!(properties(), want);
+        for (file, want) in [
+            ("memory.max", "67108864"),
+            ("memory.swap.max", "33554432"),
+            ("cpu.weight", "100"),
+            ("cpu.max", "31000 100000"),
+            ("pids.max", "33"),
+        ] {
+            assert_eq!(read(&directory(&case).join(file)), want, "{file}");
+        }
+    };
+    check();
+    systemctl(&["daemon-reload"]).ok();
+    check();
+    // What fails is taken back from systemd too.
+    let words = ["update", "--pids-limit=60", "--memory=80m", "--cpuset-mems=99", &case.id];
+    case.runtime(&words).fails(1, "linux.resources.cpu.mems");
+    check();
+    systemctl(&["daemon-reload"]).ok();
+    check();
 }
 
 fn a_scope_has_the_limits() {

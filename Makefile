@@ -2,6 +2,7 @@
 # a Rust program or a test.
 
 TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+SECONDS ?= 60
 PREFIX ?= /usr/local
 RUNC_VERSION ?= v1.5.2
 # Runs a command in a throw-away virtual machine that sees this directory: `$(VM) run -- COMMAND`.
@@ -14,7 +15,12 @@ SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags
 CARGO := cargo --quiet
 VALIDATION := github.com/opencontainers/runtime-tools
 
-.PHONY: help build run test conformance engines vm-test lint bundles bench bench-seccomp reference man install
+# Runs the integration tests there, as root or, with VM_USER=ordinary, as somebody else;
+# DRIVER=systemd has systemd make all cgroups.
+IN_VM = $(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
+  test --target $(TARGET) --test integration --
+
+.PHONY: help build run test torture fuzz conformance engines vm-test lint bundles bench bench-seccomp reference man install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +40,16 @@ test: build ## Unit, style and integration tests; RUNTIME=runc runs the last one
 	$(CARGO) build --target $(TARGET) --examples
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
 
+torture: build ## The tests with a seed, and those that sweep or race, many times longer
+	TORTURE=1 $(CARGO) test --target $(TARGET) --test seccomp
+	$(CARGO) build --target $(TARGET) --examples
+	for name in leftovers races shares_its_processes seen_by_the_container; do \
+	  TORTURE=1 ORLOP=$(CURDIR)/$(ORLOP) \
+	    $(CARGO) test --target $(TARGET) --test integration -- $$name || exit 1; done
+
+fuzz: ## Documents that nobody would write, through checks, compiler and kernel (SECONDS=60)
+	FUZZ_SECONDS=$(SECONDS) $(CARGO) test --target $(TARGET) --test seccomp -- --nocapture fuzz::
+
 engines: build ## Docker, Podman and Buildah with orlop as their runtime, in namespaces of their own; T=name one case
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
 
@@ -45,12 +61,12 @@ conformance: build ## The validation suite of opencontainers/runtime-tools (need
 	  target/conformance/
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test conformance -- $(T)
 
-vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd, all privileges
+vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd, root and not
 	@test -x "$(VM)" || { echo "there is no virtual machine: $(VM) (VM=PROGRAM)" >&2; exit 1; }
 	$(VM) build
 	$(CARGO) build --target $(TARGET) --examples
-	$(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
-	  test --target $(TARGET) --test integration -- $(T)
+	$(IN_VM) $(T)
+	[ -n "$(T)" ] || VM_USER=ordinary $(IN_VM) units::
 
 lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed
 	cargo fmt --check

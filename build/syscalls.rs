@@ -139,15 +139,25 @@ pub(super) fn table() -> String {
     for (name, numbers) in &rows {
         let length = name.len();
         let within = within(name);
+        let begin = begin(name);
         writeln!(
             source,
-            "Row {{ start: {start}, length: {length}, within: {within}, numbers: {numbers:?} }},"
+            "Row {{ start: {start}, length: {length}, begin: {begin}, within: {within}, numbers: {numbers:?} }},"
         )
         .expect("a string");
         start += length;
     }
     source.push_str("];\n");
     source
+}
+
+/// The first eight bytes of a name as one number, the first byte highest.
+fn begin(name: &str) -> u64 {
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    u64::from_be_bytes(bytes)
 }
 
 /// The source of an `Option<Within>`.

@@ -9,13 +9,16 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
-use super::setting::{Write, resolve, write_in_order};
-use super::{Record, controllers};
+use super::setting::{Setting, Write, resolve, write_in_order};
+use super::{Record, controllers, systemd};
 use crate::log;
 
 /// What will be written, and what takes each of it back.
 #[derive(Debug)]
 pub struct Update {
+    /// The unit that has to be told, where systemd has made the cgroups.
+    unit: Option<systemd::Unit>,
+    settings: Vec<Setting>,
     writes: Vec<Write>,
     former: Vec<Option<Write>>,
     /// What was passed over, with the reason.
@@ -35,18 +38,26 @@ impl Record {
         if self.v2 {
             self.complete_memory(&mut resources);
         }
-        let mut writes = Vec::new();
+        let (mut settings, mut directories) = (Vec::new(), Vec::new());
         for (name, translate) in controllers(&resources, self.v2)? {
-            let settings = translate(&resources)?;
-            let Some(setting) = settings.first() else { continue };
+            let some = translate(&resources)?;
+            let Some(setting) = some.first() else { continue };
             let directory = self.directory(name).with_context(|| {
                 let json = &setting.json;
                 format!("linux.resources.{json}: this host has no cgroup controller {name:?}")
             })?;
-            writes.extend(resolve(&settings, directory)?);
+            directories.extend(some.iter().map(|_| directory));
+            settings.extend(some);
+        }
+        if self.unit.is_some() {
+            systemd::round(&mut settings);
+        }
+        let mut writes = Vec::new();
+        for (setting, directory) in settings.iter().zip(directories) {
+            writes.extend(resolve(std::slice::from_ref(setting), directory)?);
         }
         let former = writes.iter().map(former).collect();
-        Ok(Update { writes, former, warnings })
+        Ok(Update { unit: self.unit.clone(), settings, writes, former, warnings })
     }
 
     fn read(&self, controller: &str, file: &str) -> Option<String> {
@@ -66,13 +77,12 @@ impl Record {
         }
     }
 
-    /// One file of v2 has both quota and period. An idle cgroup takes no shares.
+    /// One file of v2 has both quota and period, and systemd rounds one by the other. An idle cgroup takes no shares.
     fn complete_cpu(&self, resources: &mut LinuxResources, warnings: &mut Vec<String>) {
         let Some(mut cpu) = resources.cpu().clone() else { return };
         let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
-        if self.v2 && (quota == 0) != (period == 0) {
-            let text = self.read("cpu", "cpu.max").unwrap_or_default();
-            let (quota_now, period_now) = text.split_once(' ').unwrap_or_default();
+        if (self.v2 || self.unit.is_some()) && (quota == 0) != (period == 0) {
+            let (quota_now, period_now) = self.quota_and_period();
             match quota {
                 0 => cpu.set_quota(Some(quota_now.parse().unwrap_or(-1))),
                 _ => cpu.set_period(period_now.parse().ok()),
@@ -93,6 +103,16 @@ impl Record {
             }
         }
         resources.set_cpu(Some(cpu));
+    }
+
+    fn quota_and_period(&self) -> (String, String) {
+        let read = |file| self.read("cpu", file).unwrap_or_default();
+        if !self.v2 {
+            return (read("cpu.cfs_quota_us"), read("cpu.cfs_period_us"));
+        }
+        let both = read("cpu.max");
+        let (quota, period) = both.split_once(' ').unwrap_or_default();
+        (quota.to_string(), period.to_string())
     }
 
     /// The config limits memory and swap together, v2 swap alone: one of them changes with the
@@ -136,6 +156,8 @@ impl Update {
     /// The first that the kernel refuses; what was written before is taken back.
     pub fn apply(&self) -> Result<()> {
         let mut done = Vec::new();
+        // systemd writes the files again when it reloads, so it has to know.
+        self.unit.as_ref().map_or(Ok(()), |unit| unit.set(&self.settings))?;
         write_in_order(&self.writes, &mut done).inspect_err(|_| self.undo(&done))
     }
 
@@ -145,9 +167,19 @@ impl Update {
     }
 
     fn undo(&self, done: &[usize]) {
+        let tell = |unit: &systemd::Unit| {
+            let settings = self.former.iter().flatten().map(|write| {
+                let file = write.path.file_name().unwrap_or_default().to_string_lossy();
+                Setting::new(write.json.clone(), &file, &write.value)
+            });
+            unit.set(&settings.collect::<Vec<_>>())
+        };
         let former = done.iter().rev().filter_map(|index| self.former[*index].clone());
-        if let Err(error) = write_in_order(&former.collect::<Vec<_>>(), &mut Vec::new()) {
-            log::warn(format!("undo update: {error:#}"));
+        let written = write_in_order(&former.collect::<Vec<_>>(), &mut Vec::new());
+        for undone in [written, self.unit.as_ref().map_or(Ok(()), tell)] {
+            if let Err(error) = undone {
+                log::warn(format!("undo update: {error:#}"));
+            }
         }
     }
 }

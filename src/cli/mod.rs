@@ -1,15 +1,19 @@
 //! The command line, and nothing else: names, defaults and help texts as in runc.
 
 mod checkpoint;
+mod exec;
+mod making;
 mod resources;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::{ArgMatches, Args, FromArgMatches, Parser};
 
 pub use checkpoint::{Checkpoint, Restore};
+pub use exec::Exec;
+pub use making::{Create, Making, Run};
 pub use resources::{Events, Pause, Ps, Resume, Update};
 
 /// What the program calls itself.
@@ -228,12 +232,6 @@ impl Entry {
     }
 }
 
-const NEW_ID: &str = "\
-Where \"<container-id>\" is your name for the instance of the container that you
-are starting. The name you provide for the container instance must be unique on
-your host.
-";
-
 const ID: &str = "\
 Where \"<container-id>\" is the name for the instance of the container.
 ";
@@ -264,74 +262,6 @@ pub struct State {
     pub id: String,
 }
 
-/// Options of `create` and `run`.
-#[derive(Debug, Args)]
-pub struct Making {
-    /// path to the root of the bundle directory, defaults to the current directory
-    #[arg(short, long, value_name = "value", default_value = ".", hide_default_value = true)]
-    pub bundle: PathBuf,
-    /// path to an AF_UNIX socket which will receive a file descriptor referencing
-    /// the master end of the console's pseudoterminal
-    #[arg(long, value_name = "value")]
-    pub console_socket: Option<PathBuf>,
-    /// path to an AF_UNIX socket which will receive a file descriptor referencing
-    /// the init process
-    #[arg(long, value_name = "value")]
-    pub pidfd_socket: Option<PathBuf>,
-    /// specify the file to write the process id to
-    #[arg(long, value_name = "value")]
-    pub pid_file: Option<PathBuf>,
-    /// do not use pivot root to jail process inside rootfs. This should be used
-    /// whenever the rootfs is on top of a ramdisk
-    #[arg(long)]
-    pub no_pivot: bool,
-    /// do not create a new session keyring for the container. This will cause the
-    /// container to inherit the calling processes session key
-    #[arg(long)]
-    pub no_new_keyring: bool,
-    /// pass N additional file descriptors to the container (stdio + N in total)
-    #[arg(long, value_name = "value", default_value_t = 0, hide_default_value = true)]
-    pub preserve_fds: u32,
-    /// The container.
-    #[arg(value_name = "container-id", hide = true)]
-    pub id: String,
-}
-
-/// Options of `create`.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "orlop create [command options] <container-id>",
-    help_template = COMMAND_TEMPLATE,
-    after_help = NEW_ID
-)]
-pub struct Create {
-    /// What both commands take.
-    #[command(flatten)]
-    pub making: Making,
-}
-
-/// Options of `run`.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "orlop run [command options] <container-id>",
-    help_template = COMMAND_TEMPLATE,
-    after_help = NEW_ID
-)]
-pub struct Run {
-    /// What both commands take.
-    #[command(flatten)]
-    pub making: Making,
-    /// detach from the container's process
-    #[arg(short, long)]
-    pub detach: bool,
-    /// do not delete the container after it exits
-    #[arg(long)]
-    pub keep: bool,
-    /// disable the use of the subreaper used to reap reparented processes
-    #[arg(long)]
-    pub no_subreaper: bool,
-}
-
 /// Options of `delete`.
 #[derive(Debug, Args)]
 #[command(
@@ -346,79 +276,6 @@ pub struct Delete {
     /// The container.
     #[arg(value_name = "container-id", hide = true)]
     pub id: String,
-}
-
-/// Options of `exec`.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "orlop exec [command options] <container-id> <command> [command options]\n   \
-                      orlop exec [command options] --process process.json <container-id>",
-    help_template = COMMAND_TEMPLATE,
-    after_help = "\
-Where \"<container-id>\" is the name for the instance of the container and
-\"<command>\" is the command to be executed in it. Options come before both.
-"
-)]
-pub struct Exec {
-    /// path to an AF_UNIX socket which will receive a file descriptor referencing
-    /// the master end of the console's pseudoterminal
-    #[arg(long, value_name = "value")]
-    pub console_socket: Option<PathBuf>,
-    /// path to an AF_UNIX socket which will receive a file descriptor referencing
-    /// the exec process
-    #[arg(long, value_name = "value")]
-    pub pidfd_socket: Option<PathBuf>,
-    /// current working directory in the container
-    #[arg(long, value_name = "value")]
-    pub cwd: Option<PathBuf>,
-    /// set environment variables
-    #[arg(short, long, value_name = "value")]
-    pub env: Vec<String>,
-    /// allocate a pseudo-TTY
-    #[arg(short, long)]
-    pub tty: bool,
-    /// UID (format: <uid>[:<gid>])
-    #[arg(short, long, value_name = "value")]
-    pub user: Option<String>,
-    /// additional gids
-    #[arg(short = 'g', long, value_name = "value")]
-    pub additional_gids: Vec<String>,
-    /// path to the process.json
-    #[arg(short, long, value_name = "value")]
-    pub process: Option<PathBuf>,
-    /// detach from the container's process
-    #[arg(short, long)]
-    pub detach: bool,
-    /// specify the file to write the process id to
-    #[arg(long, value_name = "value")]
-    pub pid_file: Option<PathBuf>,
-    /// set the asm process label for the process commonly used with selinux
-    #[arg(long, value_name = "value")]
-    pub process_label: Option<String>,
-    /// set the apparmor profile for the process
-    #[arg(long, value_name = "value")]
-    pub apparmor: Option<String>,
-    /// set the no new privileges value for the process
-    #[arg(long)]
-    pub no_new_privs: bool,
-    /// add a capability to the bounding set for the process
-    #[arg(short, long, value_name = "value")]
-    pub cap: Vec<String>,
-    /// pass N additional file descriptors to the container (stdio + N in total)
-    #[arg(long, value_name = "value", default_value_t = 0, hide_default_value = true)]
-    pub preserve_fds: u32,
-    /// run the process in an (existing) sub-cgroup(s). Format is [<controller>:]<cgroup>.
-    #[arg(long, value_name = "value")]
-    pub cgroup: Vec<String>,
-    /// allow exec in a paused container
-    #[arg(long)]
-    pub ignore_paused: bool,
-    /// The container.
-    #[arg(value_name = "container-id", hide = true)]
-    pub id: String,
-    /// The program and its arguments.
-    #[arg(value_name = "command", hide = true)]
-    pub command: Vec<OsString>,
 }
 
 /// Options of `features`.

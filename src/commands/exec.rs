@@ -63,7 +63,7 @@ fn exec(global: &Global, args: Exec) -> Result<i32> {
             return Err(error);
         }
     };
-    let status = signals.relay_until_end(&child, relay.as_mut())?;
+    let status = signals.relay_until_end(&child, relay.as_mut(), None)?;
     signals.finish(relay)?;
     Ok(status)
 }

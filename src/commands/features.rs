@@ -15,7 +15,6 @@ use crate::seccomp::{FLAGS, is_supported};
 pub(super) fn run() -> Result<i32> {
     let mut capabilities: Vec<_> = caps::all().iter().map(ToString::to_string).collect();
     capabilities.sort_unstable();
-    let no = json!({"enabled": false});
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": crate::spec::VERSION,
@@ -35,7 +34,7 @@ pub(super) fn run() -> Result<i32> {
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": no,
+            "netDevices": {"enabled": true},
         },
         "annotations": {format!("io.github.{NAME}.version"): VERSION},
         "potentiallyUnsafeConfigAnnotations": [],

@@ -4,13 +4,14 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 use oci_spec::runtime::Spec;
 
-use super::{CgroupManager, Global, terminal};
+use super::{CgroupManager, Global, activation, terminal};
 use crate::cgroups::systemd::Manager;
 use crate::cgroups::{self, Driver};
 use crate::cli::Making;
 use crate::container::check_id;
 use crate::container::console::{self, Caller, Sides};
 use crate::container::create::{Created, Request, create};
+use crate::container::notify;
 use crate::host::Cgroups;
 use crate::log;
 use crate::plan::{Options, Plan};
@@ -41,13 +42,26 @@ pub(super) fn make(
 ) -> Result<(Created, Option<Caller>)> {
     check_id(&args.id)?;
     let image = sealed_image()?;
-    check_preserved(args.preserve_fds, &image)?;
-    let checked = spec::load(&args.bundle)?;
+    let listening = activation::listening();
+    let preserved = listening.saturating_add(args.preserve_fds);
+    check_preserved(preserved, &image)?;
+    let mut checked = spec::load(&args.bundle)?;
+    if listening > 0 {
+        // It is process 1 of its PID namespace (sd_listen_fds(3)).
+        checked.add_variable(format!("LISTEN_FDS={listening}"));
+        checked.add_variable("LISTEN_PID=1".to_string());
+    }
+    let manager = notify::manager();
+    if manager.is_some() {
+        let source = notify::directory(&global.store.directory(&args.id));
+        checked.add_mount(&source, notify::INSIDE.as_ref());
+        checked.add_variable(notify::variable());
+    }
     checked.warnings.iter().for_each(log::warn);
     let options = Options {
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
-        preserve_fds: args.preserve_fds,
+        preserve_fds: preserved,
         rootless: global.rootless,
     };
     let (host, driver) = cgroup_driver(global, &checked.spec)?;
@@ -64,7 +78,8 @@ pub(super) fn make(
         config: &checked.bytes,
         image,
         pid_file: args.pid_file.as_deref(),
-        start: then != Then::Wait && caller.is_none(),
+        notify: manager.is_some(),
+        start: then != Then::Wait && caller.is_none() && manager.is_none(),
         console,
         pidfd_socket: args.pidfd_socket.as_deref().or_else(|| plan.pidfd_receiver()),
     };

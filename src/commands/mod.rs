@@ -1,5 +1,6 @@
 //! One command, one file: from arguments to what is done and printed.
 
+mod activation;
 mod create;
 mod delete;
 mod events;

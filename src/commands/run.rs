@@ -1,5 +1,7 @@
 //! `run`
 
+use std::os::fd::AsFd;
+
 use anyhow::{Context, Result};
 use nix::sys::prctl;
 
@@ -8,6 +10,7 @@ use super::making::{self, Then};
 use crate::cli::{Run, name};
 use crate::container::console::Caller;
 use crate::container::foreground::Signals;
+use crate::container::notify::{self, Proxy};
 use crate::container::{Container, delete};
 
 /// Creates a container, starts it and, unless detached, waits for its end and deletes it.
@@ -30,12 +33,20 @@ fn run_container(global: &Global, args: &Run) -> Result<i32> {
         Ok(relay) => relay,
         Err(error) => return Err(container.end_after(error)),
     };
+    let directory = global.store.directory(&args.making.id);
+    let proxy = notify::manager().map(|manager| Proxy::listen(&directory, &manager)).transpose();
+    let proxy = match proxy {
+        Ok(proxy) => proxy.flatten(),
+        Err(error) => return Err(container.end_after(error)),
+    };
     let container = match created.gate {
         Some(gate) => container.finish_start(gate)?,
         None => container.start()?,
     };
-    let Some(signals) = signals else { return Ok(0) };
-    let status = signals.relay_until_end(&init, relay.as_mut())?;
+    let Some(signals) = signals else {
+        return proxy.map_or(Ok(()), |proxy| proxy.serve(init.pid, init.pidfd.as_fd())).map(|()| 0);
+    };
+    let status = signals.relay_until_end(&init, relay.as_mut(), proxy)?;
     let deleted = if args.keep { Ok(()) } else { delete_stopped(&container) };
     signals.finish(relay)?;
     deleted.map(|()| status)

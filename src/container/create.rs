@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::{Pid, geteuid};
 
 use super::child::{Child, cannot_place};
 use super::state::{self, Facts, save_config};
-use super::{Container, Directory, Store, delete, pid_file};
+use super::{Container, Directory, Store, delete, notify, pid_file};
 use crate::cgroups::{Made, rdt};
 use crate::error::Remote;
 use crate::handshake::channel::{Channel, pair};
@@ -21,12 +21,12 @@ use crate::init;
 use crate::log;
 use crate::namespaces::join::{Joined, Own, check_sysctls};
 use crate::namespaces::user::Maps;
-use crate::namespaces::{Case, Kind};
+use crate::namespaces::{Case, Kind, device};
 use crate::plan::Plan;
 use crate::process::rlimits;
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
-use crate::rootfs::Mapped;
+use crate::rootfs::Prepared;
 use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::sealed::Image;
@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub image: Image,
     /// Where to write the pid of init.
     pub pid_file: Option<&'a Path>,
+    /// Make what its program needs to notify the service manager.
+    pub notify: bool,
     /// Open the gate in the same go, for `run`.
     pub start: bool,
     /// For whom a terminal is to be made.
@@ -81,9 +83,16 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     }
 }
 
-/// Prepares the mounts whose ids are mapped: see `rootfs::IdMap`.
-fn map_ids(plan: &Plan, joined: &Joined, procfs: &Procfs) -> Result<HashMap<usize, Mapped>> {
-    let mut mapped = HashMap::new();
+/// Prepares the mounts whose ids are mapped, see `rootfs::IdMap`, and those that init cannot get to.
+fn prepare_mounts(
+    plan: &Plan,
+    joined: &Joined,
+    procfs: &Procfs,
+) -> Result<HashMap<usize, Prepared>> {
+    let mut prepared = HashMap::new();
+    if geteuid().is_root() {
+        prepared.extend(plan.rootfs.open_closed_sources());
+    }
     for (index, map) in plan.rootfs.id_maps() {
         let json = format!("mounts[{index}]");
         let namespace = match (&map.own, joined.get(Kind::User)) {
@@ -93,9 +102,9 @@ fn map_ids(plan: &Plan, joined: &Joined, procfs: &Procfs) -> Result<HashMap<usiz
             (None, Some(joined)) => joined.try_clone().context("copy a descriptor")?,
             (None, None) => plan.namespaces.maps.namespace(procfs, "linux")?,
         };
-        mapped.insert(index, plan.rootfs.map_ids(index, namespace)?);
+        prepared.insert(index, plan.rootfs.map_ids(index, namespace)?);
     }
-    Ok(mapped)
+    Ok(prepared)
 }
 
 /// What was made so far.
@@ -114,11 +123,19 @@ impl Attempt<'_> {
         let plan = self.plan;
         let joined = Joined::open(&plan.namespaces)?;
         check_sysctls(&joined, &plan.sysctls)?;
+        let own_network = joined.is_own(Kind::Network)?;
+        ensure!(
+            plan.net_devices.is_empty() || !own_network,
+            "linux.netDevices: the joined network namespace is the host's own"
+        );
         let mut facts = Facts::new(plan)?;
         facts.save(self.directory()?)?;
         save_config(self.directory()?, request.config)?;
+        if request.notify {
+            notify::make_directory(&request.store.directory(&plan.id))?;
+        }
         let procfs = Procfs::open()?;
-        let mapped = map_ids(plan, &joined, &procfs)?;
+        let mounts = prepare_mounts(plan, &joined, &procfs)?;
         let (made, cgroups) = plan.cgroups.make()?;
         facts.cgroups = plan.cgroups.record_of(&made);
         self.made = Some(made);
@@ -132,7 +149,7 @@ impl Attempt<'_> {
             cgroups,
             placed_by_clone: false,
             procfs,
-            mapped,
+            mounts,
             image: request.image,
             place: request.store.path.join(&plan.id).join(state::STATE),
             console: request.console,
@@ -257,6 +274,10 @@ impl Attempt<'_> {
                     self.plan.namespaces.maps.check_joined(procfs, Pid::from_raw(pid))?;
                     channel.send(&FromRuntime::Adopted)?;
                 }
+                Some(FromInit::NetDevices) => {
+                    device::move_all(&self.plan.net_devices, procfs, self.init()?.pid)?;
+                    channel.send(&FromRuntime::NetDevicesMoved)?;
+                }
                 Some(FromInit::Hooks) => {
                     self.run_hooks()?;
                     channel.send(&FromRuntime::HooksDone)?;
@@ -274,7 +295,8 @@ impl Attempt<'_> {
                     return Err(anyhow!(remote).context("error during container init"));
                 }
                 None => {
-                    let oom = self.plan.cgroups.record().oom_killed();
+                    let record = self.plan.cgroups.record();
+                    let oom = self.made.as_ref().is_some_and(|made| made.oom_killed(&record));
                     return Err(self.init()?.why_it_ended("the container's init", oom));
                 }
             }
@@ -368,6 +390,10 @@ fn clone_context(errno: Errno) -> &'static str {
     match errno {
         Errno::EBUSY => "linux.cgroupsPath: it has controllers for the cgroups below it: clone3",
         Errno::EOPNOTSUPP => "linux.cgroupsPath: it is threaded, or beside threaded ones: clone3",
+        Errno::EPERM if !geteuid().is_root() => {
+            "make a user namespace, which an ordinary user may not do on every machine: clone3"
+        }
+        Errno::ENOSPC => "a namespace more than user.max_*_namespaces allow: clone3",
         _ => "clone3",
     }
 }

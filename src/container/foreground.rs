@@ -11,6 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::child::Child;
+use super::notify::Proxy;
 use super::relay::Relay;
 use crate::log;
 use crate::sys::process::pidfd_send_signal;
@@ -53,20 +54,30 @@ impl Signals {
     }
 
     /// Passes signals on to `program`, copies between its terminal and the caller's if there is
-    /// one, and reaps children, until `program` has ended; returns its exit status as a shell
-    /// gives it.
+    /// one, tells a service manager that it is ready, and reaps children, until `program` has
+    /// ended; returns its exit status as a shell gives it.
     ///
     /// # Errors
     /// Those of poll(2) and waitid(2).
-    pub fn relay_until_end(&self, program: &Child, mut relay: Option<&mut Relay>) -> Result<i32> {
-        let both = [self.fd.as_fd(), program.pidfd.as_fd()];
+    pub fn relay_until_end(
+        &self,
+        program: &Child,
+        mut relay: Option<&mut Relay>,
+        mut proxy: Option<Proxy>,
+    ) -> Result<i32> {
         loop {
+            let mut others = vec![self.fd.as_fd(), program.pidfd.as_fd()];
+            others.extend(proxy.as_ref().and_then(Proxy::waiting));
             match relay.as_deref_mut() {
                 Some(relay) => {
-                    let ready = relay.wait(both)?;
+                    let ready = relay.wait(&others)?;
                     relay.copy(ready);
                 }
-                None => wait(both)?,
+                None => wait(&others)?,
+            }
+            if let Some(proxy) = &mut proxy {
+                // Whoever waits for the container need not wait for the manager as well.
+                drop(proxy.pass_on(program.pid));
             }
             self.pass_on(program, relay.as_deref())?;
             // Orphans of the container come to a subreaper; the program is reaped for its status.
@@ -143,8 +154,8 @@ impl Signals {
     }
 }
 
-fn wait(both: [BorrowedFd<'_>; 2]) -> Result<()> {
-    let mut fds = both.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+fn wait(files: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut fds: Vec<_> = files.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno).context("wait for the container"),

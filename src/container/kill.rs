@@ -33,7 +33,10 @@ impl Container {
 
     /// Opens the first process, if it is still the one that was created: its number may belong
     /// to another by now, so the open process is compared and not the number (KIL-02).
-    pub(super) fn open_init(&self) -> Result<Option<OwnedFd>> {
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and of reading procfs.
+    pub fn open_init(&self) -> Result<Option<OwnedFd>> {
         let Some(pid) = self.facts.pid() else { return Ok(None) };
         let pidfd = match pidfd_open(pid) {
             Err(Errno::ESRCH) => return Ok(None),

@@ -12,6 +12,7 @@ pub mod events;
 pub mod exec;
 pub mod foreground;
 pub mod kill;
+pub mod notify;
 mod pause;
 pub mod pid_file;
 pub mod relay;
@@ -113,6 +114,12 @@ impl Store {
             other => other.with_context(|| format!("make the directory {}", path.display()))?,
         }
         Directory::open(path)?.lock()
+    }
+
+    /// Where the directory of a container is.
+    #[must_use]
+    pub fn directory(&self, id: &str) -> PathBuf {
+        self.path.join(id)
     }
 
     /// Opens the directory of a container, without a lock.

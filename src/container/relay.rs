@@ -96,9 +96,8 @@ impl Relay {
     ///
     /// # Errors
     /// Those of poll(2).
-    pub(super) fn wait(&self, others: [BorrowedFd<'_>; 2]) -> Result<Ready> {
-        let mut fds: Vec<_> =
-            others.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    pub(super) fn wait(&self, others: &[BorrowedFd<'_>]) -> Result<Ready> {
+        let mut fds: Vec<_> = others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         let (typing, showing) = (!self.typed.is_empty(), !self.shown.is_empty());
         let program = self.program.as_ref().map(|program| &program.controlling);
         let input = self.input.as_ref().filter(|_| program.is_some());

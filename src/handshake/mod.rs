@@ -8,6 +8,8 @@
 //!      |  <------------------  Forked(pid)   |   only with a joined user namespace: by the
 //!      |                                     |   intermediate process, before it ends
 //!      |  Adopted  ----------------------->  |   init, which speaks from here on
+//!      |  <--------------------  NetDevices  |   only if interfaces are to be moved: there
+//!      |  NetDevicesMoved  --------------->  |   is a network namespace for them
 //!      |  <-------------------------  Hooks  |   mounts are made, the root changes next;
 //!      |  HooksDone  --------------------->  |   only if there are hooks to run here
 //!      |  <-----------------  Listener(fd)  |   the seccomp filter is on; only if there is
@@ -36,6 +38,8 @@ pub enum FromInit {
     NeedIdMaps,
     /// The pid of init, as the runtime counts, and the end of the intermediate process.
     Forked(i32),
+    /// Init stands in the network namespace that gets interfaces of the host.
+    NetDevices,
     /// Prestart and createRuntime hooks can run now.
     Hooks,
     /// The number, in init, of the descriptor of the filter's listener. Init does not send the
@@ -61,6 +65,8 @@ pub enum FromRuntime {
     IdMapsWritten,
     /// The answer to `Forked`: the runtime knows init, and init may begin.
     Adopted,
+    /// The answer to `NetDevices`.
+    NetDevicesMoved,
     /// The answer to `Hooks`.
     HooksDone,
     /// The answer to `Listener`: the runtime has it and has handed it over.

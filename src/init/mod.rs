@@ -26,7 +26,7 @@ use crate::process::Process;
 use crate::process::rlimits::{self, Rlimit};
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
-use crate::rootfs::Mapped;
+use crate::rootfs::Prepared;
 use crate::seccomp::Filter;
 use crate::sys::process::default_signals;
 use crate::sys::sealed::Image;
@@ -50,8 +50,8 @@ pub struct Setup<'a> {
     pub placed_by_clone: bool,
     /// The host's procfs.
     pub procfs: Procfs,
-    /// Mounts whose ids the runtime has mapped.
-    pub mapped: HashMap<usize, Mapped>,
+    /// Mounts that the runtime has prepared.
+    pub mounts: HashMap<usize, Prepared>,
     /// What this program runs from.
     pub image: Image,
     /// A file of the host that disappears with the host's mounts: see `Rootfs::enter`.

@@ -63,11 +63,14 @@ impl Setup<'_> {
         self.enter_namespaces(offsets)?;
         setsid().context("make a session")?;
         if plan.new_keyring {
-            keyring::join(&plan.id)?;
+            match &plan.process {
+                Some(process) => process.join_keyring(&self.procfs, &plan.id)?,
+                None => keyring::join(&plan.id)?,
+            }
         }
         umask(Mode::empty());
-        let mapped = std::mem::take(&mut self.mapped);
-        let tree = plan.rootfs.prepare(&self.procfs, plan.cgroup_view.as_ref(), mapped)?;
+        let mounts = std::mem::take(&mut self.mounts);
+        let tree = plan.rootfs.prepare(&self.procfs, plan.cgroup_view.as_ref(), mounts)?;
         self.run_hooks(&tree)?;
         let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
         plan.rootfs.enter(&tree, image, &self.place)?;
@@ -116,6 +119,10 @@ impl Setup<'_> {
         }
         if namespaces.is_new(Kind::Network) {
             net::loopback_up()?;
+        }
+        if !self.plan.net_devices.is_empty() {
+            self.channel.send(&FromInit::NetDevices)?;
+            self.expect(&FromRuntime::NetDevicesMoved)?;
         }
         Ok(())
     }

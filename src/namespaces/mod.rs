@@ -16,8 +16,10 @@
 //! The cgroup namespace begins at the cgroup of the process that makes it, so init makes it
 //! after it stands there.
 
+pub mod device;
 pub mod join;
 pub mod net;
+mod netlink;
 pub mod process;
 mod subordinate;
 pub mod sysctl;

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use nix::unistd::geteuid;
-use oci_spec::runtime::{Linux, Spec};
+use nix::unistd::{Uid, geteuid};
+use oci_spec::runtime::{Linux, Mount, Spec};
 
 use crate::cgroups::{self, Driver};
 use crate::hooks::Hooks;
 use crate::host;
+use crate::namespaces::device::Device;
 use crate::namespaces::sysctl::Sysctl;
 use crate::namespaces::{Kind, Namespaces};
 use crate::process::Process;
@@ -65,6 +66,8 @@ pub struct Plan {
     pub domainname: Option<String>,
     /// Kernel parameters of the container's namespaces.
     pub sysctls: Vec<Sysctl>,
+    /// Interfaces of the host that become the container's.
+    pub net_devices: Vec<Device>,
     /// Programs to run at points of its life.
     pub hooks: Hooks,
     /// Join a session keyring of the container's own.
@@ -115,6 +118,9 @@ impl Plan {
         if let Some(process) = &process {
             process.check(namespaces.has(Kind::User))?;
         }
+        let owner = process.as_ref().filter(|_| may_own_cgroup(spec, &namespaces));
+        let owner = owner.and_then(|process| namespaces.maps.host_uid(process.user.uid));
+        let cgroups = cgroups.owned_by(owner.map(Uid::from_raw));
         let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Ok(Self {
             id: id.to_string(),
@@ -130,6 +136,7 @@ impl Plan {
             process,
             hostname: filled(spec.hostname()),
             domainname: filled(spec.domainname()),
+            net_devices: Device::from_spec(linux)?,
             hooks: Hooks::from_spec(spec.hooks().as_ref()),
             new_keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
@@ -159,6 +166,18 @@ impl Plan {
     pub fn pidfd_receiver(&self) -> Option<&Path> {
         self.annotations.get("run.oci.pidfd_receiver").map(Path::new)
     }
+}
+
+/// The program's user may get the cgroup: it is the root of what he sees, and he can write there
+/// (CGO-03, CGO-04).
+fn may_own_cgroup(spec: &Spec, namespaces: &Namespaces) -> bool {
+    let is_writable = |mount: &Mount| {
+        let options = mount.options().as_deref().unwrap_or_default();
+        mount.destination() == Path::new("/sys/fs/cgroup")
+            && mount.source().as_deref() == Some(Path::new("cgroup"))
+            && !options.iter().any(|option| option == "ro")
+    };
+    namespaces.is_new(Kind::Cgroup) && spec.mounts().iter().flatten().any(is_writable)
 }
 
 fn annotations(spec: &Spec) -> BTreeMap<String, String> {

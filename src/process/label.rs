@@ -37,6 +37,16 @@ impl Labels {
         check_selinux("process.selinuxLabel", self.selinux.as_deref())
     }
 
+    /// Labels the keyrings that the caller makes from now on as the program's.
+    ///
+    /// # Errors
+    /// EINVAL for what is no label.
+    pub(super) fn label_keys(&self, procfs: &Procfs) -> Result<()> {
+        let Some(label) = &self.selinux else { return Ok(()) };
+        write(procfs, &["keycreate"], label)
+            .with_context(|| format!("process.selinuxLabel: label keys {label:?}"))
+    }
+
     /// Tells the kernel about the next execve of the caller.
     ///
     /// # Errors

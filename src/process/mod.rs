@@ -166,6 +166,15 @@ impl Process {
         self.personality.map_or(Ok(()), personality::Personality::apply)
     }
 
+    /// Joins the session keyring of the container `id`, with the program's label.
+    ///
+    /// # Errors
+    /// Those of keyctl(2), and for what is no label.
+    pub fn join_keyring(&self, procfs: &Procfs, id: &str) -> Result<()> {
+        self.labels.label_keys(procfs)?;
+        keyring::join(id)
+    }
+
     /// Turns this process into the program's user and finds the program, in the container.
     ///
     /// The order of the steps is forced:

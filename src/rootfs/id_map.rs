@@ -5,6 +5,8 @@
 //! in a user namespace. So the runtime opens such sources, before init is born.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::LinuxIdMapping;
@@ -12,7 +14,7 @@ use oci_spec::runtime::LinuxIdMapping;
 use super::Rootfs;
 use super::calls::Calls;
 use super::mount::{Kind, Mount};
-use crate::sys::mount;
+use crate::sys::mount::{self, Attributes};
 
 /// What one mount says about ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +27,8 @@ pub struct IdMap {
 
 /// What the runtime prepared for one mount.
 #[derive(Debug)]
-pub enum Mapped {
-    /// The mapped copy of the source of a bind mount.
+pub enum Prepared {
+    /// The copy of the source of a bind mount, with mapped ids if that was asked for.
     Source(OwnedFd),
     /// The namespace with the mapping for a new file system.
     Namespace(OwnedFd),
@@ -82,11 +84,24 @@ impl Rootfs {
         self.mounts.iter().filter_map(|mount| Some((mount.index, mount.id_map.as_ref()?)))
     }
 
+    /// Opens sources of bind mounts to which only the host's root can get, for an init in a user
+    /// namespace: the kubelet's directory is closed to everybody else. For the runtime of that
+    /// root. What is wrong with others is for init to say.
+    pub fn open_closed_sources(&self) -> impl Iterator<Item = (usize, Prepared)> {
+        let possible = self.user_namespace && mount::descriptor_calls_exist();
+        self.mounts.iter().filter(move |_| possible).filter_map(|mount| {
+            let Kind::Bind { source, recursive } = &mount.kind else { return None };
+            let wanted = mount.id_map.is_none() && !is_open_to_all(source);
+            let opened = wanted.then(|| mount.open_source_for_init(source, *recursive))?;
+            Some((mount.index, Prepared::Source(opened.ok()?)))
+        })
+    }
+
     /// Prepares the mount at `index` with the mapping of `namespace`. For the runtime.
     ///
     /// # Errors
     /// Those of opening and mapping the source of a bind mount, with the JSON path.
-    pub fn map_ids(&self, index: usize, namespace: OwnedFd) -> Result<Mapped> {
+    pub fn map_ids(&self, index: usize, namespace: OwnedFd) -> Result<Prepared> {
         let mount = self.mounts.get(index).context("there is no such mount")?;
         let possible = mount::descriptor_calls_exist();
         mount.context(possible.then_some(()).context("id-mapped mounts need mount_setattr"))?;
@@ -94,13 +109,30 @@ impl Rootfs {
     }
 }
 
+/// Everybody may go through all directories above the file.
+fn is_open_to_all(path: &Path) -> bool {
+    let searchable = |directory: &Path| {
+        directory.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
+    };
+    path.canonicalize().is_ok_and(|path| path.ancestors().skip(1).all(searchable))
+}
+
 impl Mount {
-    fn map_ids(&self, namespace: OwnedFd) -> Result<Mapped> {
+    /// As [`Mount::open_source`], in the host's mount namespace: there it may be shared with the
+    /// host, which must not see what is mounted in the container.
+    fn open_source_for_init(&self, source: &Path, recursive: bool) -> Result<OwnedFd> {
+        let tree = self.open_source(&Calls::Descriptors, source, recursive)?;
+        let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
+        mount::mount_setattr(tree.as_fd(), attributes, true).context("make it a slave")?;
+        Ok(tree)
+    }
+
+    fn map_ids(&self, namespace: OwnedFd) -> Result<Prepared> {
         let (Kind::Bind { source, recursive }, Some(map)) = (&self.kind, &self.id_map) else {
-            return Ok(Mapped::Namespace(namespace));
+            return Ok(Prepared::Namespace(namespace));
         };
-        let mount = self.open_source(&Calls::Descriptors, source, *recursive)?;
+        let mount = self.open_source_for_init(source, *recursive)?;
         map.apply(&mount, &namespace)?;
-        Ok(Mapped::Source(mount))
+        Ok(Prepared::Source(mount))
     }
 }

@@ -34,7 +34,7 @@ use crate::sys::stat::set_label;
 use calls::Calls;
 use dev::Device;
 pub use host_mount::HostMount;
-pub use id_map::{IdMap, Mapped};
+pub use id_map::{IdMap, Prepared};
 use mount::{Kind, Mount};
 
 /// How the root is changed.
@@ -75,8 +75,8 @@ pub struct Rootfs {
     change: Change,
     mounts: Vec<Mount>,
     devices: Vec<Device>,
-    /// Devices are bound from the host, as nobody may make them in a user namespace.
-    bind_devices: bool,
+    /// The container is in one: devices are bound from the host, as nobody may make them there.
+    user_namespace: bool,
     /// `/dev` is the container's own and gets devices and links.
     own_dev: bool,
     masked: Vec<String>,
@@ -135,7 +135,7 @@ impl Rootfs {
             propagation: propagation(words.unwrap_or_default()),
             change,
             devices: if own_dev { Device::list(devices) } else { Vec::new() },
-            bind_devices: user_namespace,
+            user_namespace,
             own_dev,
             mounts,
             label,
@@ -170,8 +170,8 @@ impl Rootfs {
     }
 
     /// Mounts everything and makes the devices, with the host's root still in place. `procfs` is
-    /// the host's; `mapped` is what the runtime prepared for mounts with mapped ids, by their place
-    /// in the document. The working directory may have changed afterwards.
+    /// the host's; `prepared` is what the runtime prepared for some mounts, by their place in the
+    /// document. The working directory may have changed afterwards.
     ///
     /// # Errors
     /// The first mount or device that cannot be made, with its JSON path.
@@ -179,7 +179,7 @@ impl Rootfs {
         &self,
         procfs: &Procfs,
         cgroups: Option<&cgroup::View>,
-        mut mapped: HashMap<usize, Mapped>,
+        mut prepared: HashMap<usize, Prepared>,
     ) -> Result<Tree> {
         let here = pivot::open_root(&self.path).context("root.path: mount it")?;
         let own_namespace = self.change != Change::Chroot;
@@ -195,12 +195,12 @@ impl Rootfs {
                 (Kind::Cgroup, Some(view)) => cgroup::attach(mount, calls, root, view).map(Some),
                 // No cgroups on this host: there is nothing to show.
                 (Kind::Cgroup, None) => Ok(None),
-                _ => mount.attach(calls, root, mapped.remove(&mount.index)).map(Some),
+                _ => mount.attach(calls, root, prepared.remove(&mount.index)).map(Some),
             };
             tree.mounts.push(mount.context(attached)?);
         }
         for device in &self.devices {
-            device.make(&tree.calls, &tree.root, self.bind_devices)?;
+            device.make(&tree.calls, &tree.root, self.user_namespace)?;
         }
         if self.own_dev {
             dev::make_links(&tree.root)?;

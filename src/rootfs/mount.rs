@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::calls::Calls;
-use super::id_map::{IdMap, Mapped};
+use super::id_map::{IdMap, Prepared};
 use super::new_fs::NewFs;
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
@@ -183,17 +183,17 @@ impl Mount {
         &self,
         calls: &Calls,
         root: &Root,
-        mapped: Option<Mapped>,
+        prepared: Option<Prepared>,
     ) -> Result<OwnedFd> {
         match &self.kind {
             Kind::Bind { source, recursive } => {
-                let mount = match mapped {
-                    Some(Mapped::Source(mount)) => mount,
+                let mount = match prepared {
+                    Some(Prepared::Source(mount)) => mount,
                     _ => self.open_source(calls, source, *recursive)?,
                 };
                 self.attach_bind(calls, root, mount)
             }
-            Kind::Fs { fstype, source } => self.attach_fs(calls, root, (fstype, source), mapped),
+            Kind::Fs { fstype, source } => self.attach_fs(calls, root, (fstype, source), prepared),
             Kind::Remount => self.remount(calls, root),
             Kind::Cgroup => bail!("the caller attaches it"),
         }
@@ -232,7 +232,7 @@ impl Mount {
         calls: &Calls,
         root: &Root,
         (fstype, source): (&str, &str),
-        mapped: Option<Mapped>,
+        prepared: Option<Prepared>,
     ) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
         let mut data = self.options.data.clone();
@@ -252,7 +252,7 @@ impl Mount {
         let flags = &flags.collect::<Vec<_>>();
         let fs = NewFs { fstype, source, flags, data: &data, attributes, label };
         let mount = calls.new_fs(&fs)?;
-        if let (Some(map), Some(Mapped::Namespace(namespace))) = (&self.id_map, &mapped) {
+        if let (Some(map), Some(Prepared::Namespace(namespace))) = (&self.id_map, &prepared) {
             map.apply(&mount, namespace)?;
         }
         if self.options.copy_up {

@@ -90,7 +90,7 @@ impl Ranges {
             self.push(1, default);
         }
         for (number, rules) in calls.decisions() {
-            let decision = decide(graph, &rules, calls.arch(), default);
+            let decision = decide(graph, rules.rules(), calls.arch(), default);
             self.push(number, decision);
             self.push(number.saturating_add(1), default);
             ensure!(

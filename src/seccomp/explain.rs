@@ -48,7 +48,7 @@ pub fn explain(profile: &Profile, names: &[Syscall]) -> Vec<Explanation> {
         known.sort_unstable_by_key(|(number, _)| *number);
         for (number, call) in known {
             let rules = decided.iter().find(|(decided, _)| *decided == number);
-            let rules = rules.map(|(_, rules)| rules.as_slice()).unwrap_or_default();
+            let rules = rules.map(|(_, rules)| rules.rules()).unwrap_or_default();
             explanations.push(Explanation {
                 architecture: arch.to_string(),
                 syscall: call.name(),

@@ -5,6 +5,7 @@
 //! has no circles.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A word of 32 bits of the kernel's `struct seccomp_data`, by its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +60,42 @@ pub(super) enum Kind {
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     kinds: Vec<Kind>,
-    known: HashMap<Kind, Node>,
+    known: Map<Kind, Node>,
+}
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
+
+/// A hash of few instructions: looking nodes up is most of the work of compiling. Whoever writes
+/// a profile in which many collide waits for the compiler alone.
+#[derive(Debug, Default)]
+pub(super) struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        // The map takes the lowest and the highest bits; only those in the middle are well mixed.
+        self.0 ^ self.0 >> 29
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.write_u64(value.into());
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.write_u64(value.cast_unsigned() as u64);
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // An odd number with as many ones as zeroes: 2^64 divided by the golden ratio.
+        self.0 = (self.0.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 impl Graph {
@@ -97,19 +133,13 @@ impl Graph {
         if let Some(answer) = test.always() {
             return pick(answer, yes, no);
         }
-        let yes = self.assume(yes, test, true, &mut HashMap::new());
-        let no = self.assume(no, test, false, &mut HashMap::new());
+        let yes = self.assume(yes, test, true, &mut Map::default());
+        let no = self.assume(no, test, false, &mut Map::default());
         self.branch(test, yes, no)
     }
 
     /// The node without tests whose answers follow from that of `test`.
-    fn assume(
-        &mut self,
-        node: Node,
-        test: Test,
-        answer: bool,
-        done: &mut HashMap<Node, Node>,
-    ) -> Node {
+    fn assume(&mut self, node: Node, test: Test, answer: bool, done: &mut Map<Node, Node>) -> Node {
         let Kind::Branch { test: own, yes, no } = self.kind(node) else { return node };
         if let Some(known) = done.get(&node) {
             return *known;

@@ -25,7 +25,7 @@ use anyhow::{Context, Result, ensure};
 use libc::sock_filter;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag as Flag, Spec};
 
-use crate::sys;
+use crate::{log, sys};
 use listener::Listener;
 use rules::Profile;
 
@@ -75,11 +75,10 @@ impl Filter {
         let strict = annotation.is_some_and(|value| value != "0");
         let profile = Profile::new(seccomp, arch::NATIVE, strict)?;
         let listener = notifies(seccomp).then(|| Listener::from_spec(spec, seccomp)).flatten();
-        Ok(Some(Self {
-            program: compile::compile(&profile)?,
-            flags: flags(seccomp, listener.is_some())?,
-            listener,
-        }))
+        let program = compile::compile(&profile)?;
+        let flags = flags(seccomp, listener.is_some())?;
+        log::debug(|| format!("seccomp filter flags: {flags}"));
+        Ok(Some(Self { program, flags, listener }))
     }
 
     /// Installs the filter for this process, for good; nothing but the system call is done. The
@@ -115,9 +114,8 @@ fn flags(seccomp: &LinuxSeccomp, listens: bool) -> Result<u64> {
             "linux.seccomp.flags[{index}]: this kernel does not know {flag}"
         );
         flags |= match flag {
-            // There is one thread, so there is nothing to synchronise; with a listener the
-            // kernel would want to be told what to return.
-            Flag::SeccompFilterFlagTsync if listens => 0,
+            // There is one thread, so there is nothing to synchronise (as runc has it).
+            Flag::SeccompFilterFlagTsync => 0,
             // It is about waiting for a listener, and refused without one.
             Flag::SeccompFilterFlagWaitKillableRecv if !listens => 0,
             _ => *bit,

@@ -197,17 +197,46 @@ pub struct Calls<'a> {
     rules: &'a [Rule],
     /// Rules for parts of other calls; their indices follow those of `rules`.
     parts: Vec<Rule>,
-    /// Numbers with the place in the document and the index of a rule.
-    entries: Vec<(u32, u32, u32)>,
+    /// Numbers and the rules for them, in the order of the document.
+    entries: Vec<Entry>,
     /// The highest number that the profile names.
     pub newest: Option<u32>,
+}
+
+/// A number in the upper half, so that entries are sorted by it, the place in the document in the
+/// lower; and the index of a rule.
+type Entry = (u64, u32);
+
+fn number(entry: &Entry) -> u32 {
+    (entry.0 >> 32) as u32
+}
+
+/// The rules that can decide about a call: mostly one, which then needs no list.
+#[derive(Debug)]
+pub enum Deciding<'a> {
+    /// It decides alone.
+    One(&'a Rule),
+    /// The first whose conditions hold decides.
+    Several(Vec<&'a Rule>),
+}
+
+impl<'a> Deciding<'a> {
+    /// As a list.
+    #[must_use]
+    pub fn rules(&self) -> &[&'a Rule] {
+        match self {
+            Self::One(rule) => std::slice::from_ref(rule),
+            Self::Several(rules) => rules,
+        }
+    }
 }
 
 impl Calls<'_> {
     fn add(&mut self, number: u32, rule: usize) {
         // A document of 16 MiB holds far fewer rules.
         let index = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
-        self.entries.push((number, index(self.entries.len()), index(rule)));
+        let place = index(self.entries.len());
+        self.entries.push((u64::from(number) << 32 | u64::from(place), index(rule)));
     }
 
     /// Adds a rule for the part `code` of the call `number`.
@@ -230,22 +259,19 @@ impl Calls<'_> {
         self.rules.get(index).or_else(|| self.parts.get(index - self.rules.len()))
     }
 
-    /// The numbers that have rules, in rising order, each with those rules that can decide. The
-    /// first whose conditions hold decides.
-    pub fn decisions(&self) -> impl Iterator<Item = (u32, Vec<&Rule>)> {
-        self.entries.chunk_by(|a, b| a.0 == b.0).filter_map(|entries| {
-            let (number, ..) = entries.first()?;
+    /// The numbers that have rules, in rising order, each with those rules that can decide.
+    pub fn decisions(&self) -> impl Iterator<Item = (u32, Deciding<'_>)> {
+        self.entries.chunk_by(|a, b| number(a) == number(b)).filter_map(|entries| {
             let rules = entries.iter().filter_map(|(.., rule)| self.rule(*rule));
-            Some((*number, self.deciding(rules)))
+            Some((number(entries.first()?), self.deciding(rules)))
         })
     }
 
     /// A rule without conditions decides alone, wherever it stands; the first such one does.
-    fn deciding<'r>(&self, rules: impl Iterator<Item = &'r Rule> + Clone) -> Vec<&'r Rule> {
-        let mut rules_again = rules.clone();
-        match rules_again.find(|rule| self.is_unconditional(rule)) {
-            Some(rule) => vec![rule],
-            None => order::by_precedence(rules.collect(), self.arch),
+    fn deciding<'r>(&self, rules: impl Iterator<Item = &'r Rule> + Clone) -> Deciding<'r> {
+        match rules.clone().find(|rule| self.is_unconditional(rule)) {
+            Some(rule) => Deciding::One(rule),
+            None => Deciding::Several(order::by_precedence(rules.collect(), self.arch)),
         }
     }
 

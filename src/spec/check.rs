@@ -147,6 +147,7 @@ fn linux(linux: &Linux) -> Result<()> {
     namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     mappings(linux)?;
     time_offsets(linux)?;
+    net_devices(linux)?;
     if let Some(policy) = linux.memory_policy() {
         memory_policy(policy)?;
     }
@@ -259,6 +260,32 @@ fn time_offsets(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
+/// Interfaces need a network namespace that is not the host's, and names that the kernel takes
+/// (`dev_valid_name`).
+fn net_devices(linux: &Linux) -> Result<()> {
+    let devices = linux.net_devices().iter().flatten();
+    for (name, device) in devices {
+        let path = format!("linux.netDevices.{name}");
+        ensure!(
+            listed(linux, LinuxNamespaceType::Network).is_some(),
+            "{path}: unable to move network devices without a private NET namespace"
+        );
+        interface_name(&path, name)?;
+        if let Some(inside) = device.name().as_ref().filter(|inside| !inside.is_empty()) {
+            interface_name(&format!("{path}.name"), inside)?;
+        }
+    }
+    Ok(())
+}
+
+fn interface_name(path: &str, name: &str) -> Result<()> {
+    let odd = |c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace();
+    let fits = !name.is_empty() && name.len() < libc::IFNAMSIZ;
+    let plain = fits && !matches!(name, "." | "..") && !name.contains(odd);
+    ensure!(plain, "{path}: {name:?} is not the name of an interface");
+    Ok(())
+}
+
 fn device(path: &str, device: &LinuxDevice) -> Result<()> {
     absolute(&format!("{path}.path"), device.path())?;
     ensure!(device.typ() != LinuxDeviceType::A, "{path}.type: \"a\" is no type of a device node");
@@ -354,6 +381,10 @@ mod tests {
                 linux(json!({"namespaces": user, "gidMappings": map, "uidMappings":
                     [{"containerID": 0, "hostID": 4_294_967_295_u32, "size": 2}]})),
                 "linux.uidMappings[0]: the range goes beyond",
+            ),
+            (
+                linux(json!({"netDevices": {"eth0": {}}})),
+                "linux.netDevices.eth0: unable to move network devices without a private NET",
             ),
             (linux(json!({"timeOffsets": {"boottime": {"secs": 1}}})), "linux.timeOffsets: "),
             (

@@ -24,7 +24,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Mount, Spec};
 use serde_json::Value;
 
 /// The version of the runtime specification that the program follows.
@@ -49,6 +49,31 @@ pub struct Checked {
     pub bytes: Vec<u8>,
     /// What was passed over, with the reason.
     pub warnings: Vec<String>,
+}
+
+impl Checked {
+    /// Adds a read-only bind mount, after those of the document.
+    pub fn add_mount(&mut self, source: &Path, destination: &Path) {
+        let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_string);
+        let mut mount = Mount::default();
+        mount
+            .set_source(Some(source.to_path_buf()))
+            .set_destination(destination.to_path_buf())
+            .set_typ(None)
+            .set_options(Some(options.into()));
+        let mut mounts = self.spec.mounts().clone().unwrap_or_default();
+        mounts.push(mount);
+        self.spec.set_mounts(Some(mounts));
+    }
+
+    /// Adds a variable to the environment of the program, if there is one.
+    pub fn add_variable(&mut self, variable: String) {
+        let Some(mut process) = self.spec.process().clone() else { return };
+        let mut env = process.env().clone().unwrap_or_default();
+        env.push(variable);
+        process.set_env(Some(env));
+        self.spec.set_process(Some(process));
+    }
 }
 
 /// Reads and checks the `config.json` of `bundle`.

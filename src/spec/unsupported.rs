@@ -26,11 +26,8 @@ type Asked = Vec<(String, bool)>;
 fn linux(linux: &Linux, asked: &mut Asked) {
     let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());
     asked.extend(
-        [
-            ("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty())),
-            ("linux.netDevices", linux.net_devices().iter().flatten().count() > 0),
-        ]
-        .map(|(path, asked)| (path.to_string(), asked)),
+        [("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty()))]
+            .map(|(path, asked)| (path.to_string(), asked)),
     );
 }
 
@@ -42,7 +39,13 @@ mod tests {
     #[test]
     fn what_asks_for_something_is_refused() {
         let linux = |change| json!({"linux": change});
-        refused([(linux(json!({"netDevices": {"eth0": {}}})), "linux.netDevices: ")]);
+        refused([
+            (linux(json!({"intelRdt": {"closID": "x"}})), "linux.intelRdt: "),
+            (
+                linux(json!({"personality": {"domain": "LINUX", "flags": ["X"]}})),
+                "linux.personality.flags: ",
+            ),
+        ]);
     }
 
     #[test]

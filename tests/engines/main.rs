@@ -21,6 +21,7 @@ mod confinement;
 mod ctr;
 mod errors;
 mod files;
+mod identity;
 mod lifecycle;
 mod limits;
 mod networks;
@@ -60,6 +61,7 @@ fn run() -> ExitCode {
         Suite { name: "ctr", tests: ctr::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
         Suite { name: "files", tests: files::TESTS },
+        Suite { name: "identity", tests: identity::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "limits", tests: limits::TESTS },
         Suite { name: "networks", tests: networks::TESTS },

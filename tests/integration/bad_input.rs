@@ -274,12 +274,6 @@ fn what_is_not_built_yet_is_refused() {
     for (pointer, value) in [
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]})),
-        ("/linux/netDevices", json!({"eth0": {}})),
-        ("/linux/resources/unified", json!({"memory.high": "1"})),
-        ("/linux/resources/blockIO", json!({"weight": 100})),
-        ("/linux/resources/rdma", json!({"mlx5": {"hcaHandles": 1}})),
-        ("/linux/resources/network", json!({"classID": 1})),
-        ("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 1}])),
     ] {
         let mut case = Case::new(&[]);
         case.set(pointer, value);

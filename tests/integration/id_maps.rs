@@ -1,6 +1,7 @@
 //! Id-mapped mounts: who owns files, seen from both sides.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ tests! {
     a_new_file_system_is_mapped needs [Root] unlike runc "maps bind mounts only",
     a_mount_has_the_mapping_of_the_containers_user_namespace needs [Root],
     a_mount_has_its_own_mapping_in_a_user_namespace needs [Root],
+    a_source_that_only_root_can_get_to needs [Root],
     only_ridmap_reaches_what_is_below needs [Root],
     mappings_that_are_wrong_are_refused needs [Root] unlike runc "has other words",
     a_file_system_that_cannot_be_mapped_is_an_error needs [Root] unlike runc "has other words",
@@ -114,6 +116,22 @@ fn a_mount_has_its_own_mapping_in_a_user_namespace() {
     }
     let text = case.run().ok();
     assert_eq!(text, "/data/zero file 0 0644 30:1\n/data/five file 0 0644 5:6\n");
+}
+
+/// The kubelet's directory is closed to everybody but the host's root.
+fn a_source_that_only_root_can_get_to() {
+    let mut case = with_user_namespace(&["cat", "/data/file"]);
+    let closed = case.dir.join("closed");
+    fs::create_dir_all(closed.join("data")).expect("make directories");
+    fs::create_dir(case.rootfs().join("data")).expect("make a directory");
+    fs::write(closed.join("data/file"), "inside").expect("write a file");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("chmod");
+    let source = closed.join("data");
+    let mount = json!({"destination": "/data", "source": source, "options": ["bind", "ro"]});
+    case.set("/mounts/-", mount);
+    assert_eq!(case.run().ok(), "inside");
+    case.args(&["write", "/data/file", "x"]);
+    assert_eq!(case.run().ok(), "EROFS\n");
 }
 
 fn only_ridmap_reaches_what_is_below() {

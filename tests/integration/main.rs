@@ -8,8 +8,10 @@
 
 mod harness;
 
+mod activation;
 mod attacks;
 mod bad_input;
+mod bus;
 mod cgroups;
 mod cgroups_v2;
 mod commands;
@@ -17,13 +19,16 @@ mod documents;
 mod drop_in;
 mod events;
 mod exec;
+mod filesystems;
 mod hooks;
 mod id_maps;
+mod joining;
 mod labels;
 mod leftovers;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod pausing;
 mod process;
 mod races;
@@ -33,6 +38,7 @@ mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
+mod units;
 mod updates;
 mod verification;
 
@@ -42,8 +48,10 @@ use harness::suite::{Suite, run};
 
 fn main() -> ExitCode {
     run(&[
+        Suite { name: "activation", tests: activation::TESTS },
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
+        Suite { name: "bus", tests: bus::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
@@ -51,13 +59,16 @@ fn main() -> ExitCode {
         Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "events", tests: events::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
+        Suite { name: "filesystems", tests: filesystems::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
+        Suite { name: "joining", tests: joining::TESTS },
         Suite { name: "labels", tests: labels::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
+        Suite { name: "net_devices", tests: net_devices::TESTS },
         Suite { name: "pausing", tests: pausing::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
@@ -67,6 +78,7 @@ fn main() -> ExitCode {
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
+        Suite { name: "units", tests: units::TESTS },
         Suite { name: "updates", tests: updates::TESTS },
         Suite { name: "verification", tests: verification::TESTS },
     ])

@@ -40,6 +40,7 @@ fn run(verb: &str, args: &[&str]) {
         ("write", [path, text]) => tell(fs::write(path, text)),
         ("append", [path, text]) => append(path, text),
         ("make-dir", [path]) => tell(fs::create_dir(path)),
+        ("notify", [message]) => notify(message),
         ("open", [path, how]) => tell(open(path, how).map(drop)),
         ("read-link", [path]) => tell_value(fs::read_link(path).map(|p| p.display().to_string())),
         ("list", [path]) => list(path),
@@ -64,6 +65,8 @@ fn run(verb: &str, args: &[&str]) {
         ("peep", [first]) => peep(first.parse().expect("a number")),
         ("allocate", [mib]) => allocate(mib.parse().expect("a number")),
         ("syscall", [name, args @ ..]) => tell(syscall(name, args)),
+        ("syscall32", [number]) => println!("{}", syscall32(number.parse().expect("a number"))),
+        ("traced", [name]) => traced(name),
         ("report", []) => println!("{:#}", report()),
         _ => {
             eprintln!("probe: unknown verb {verb} with {} arguments", args.len());
@@ -99,6 +102,61 @@ fn copy_input() {
     std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).expect("copy the input");
 }
 
+/// Makes a system call without arguments as 32-bit programs do.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "there is no other way")]
+fn syscall32(number: i32) -> i32 {
+    let result;
+    // SAFETY: the kernel changes rax, and may clear r8 to r11.
+    unsafe {
+        std::arch::asm!(
+            "int 0x80", inlateout("eax") number => result,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    result
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn syscall32(number: i32) -> i32 {
+    panic!("call {number} of what 32-bit programs?");
+}
+
+/// Traces a child that makes a call, says what a filter tells the tracer, and how the child ends.
+#[expect(unsafe_code, reason = "ptrace(2)")]
+fn traced(name: &str) {
+    // SAFETY: there is one thread, and the child goes on as a copy of it.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: this request takes no other argument.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        raise(Signal::SIGSTOP).expect("raise a signal");
+        exit(i32::from(syscall(name, &[]).is_err()));
+    }
+    let wait = || {
+        let mut status = 0;
+        // SAFETY: the status is a number.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        status
+    };
+    let go_on = || {
+        // SAFETY: the child is ours and has stopped.
+        unsafe { libc::ptrace(libc::PTRACE_CONT, child, 0, 0) };
+    };
+    wait();
+    // SAFETY: the child is ours and has stopped.
+    unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, libc::PTRACE_O_TRACESECCOMP) };
+    go_on();
+    if wait() >> 8 == libc::SIGTRAP | libc::PTRACE_EVENT_SECCOMP << 8 {
+        let mut data: libc::c_ulong = 0;
+        // SAFETY: the kernel writes one number.
+        unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, child, 0, &raw mut data) };
+        println!("asked with {data}");
+        go_on();
+    }
+    println!("ended with {}", libc::WEXITSTATUS(wait()));
+}
+
 /// Makes a system call by its number or its name, with numbers as arguments.
 #[expect(unsafe_code, reason = "any call may be asked for")]
 fn syscall(name: &str, args: &[&str]) -> std::io::Result<()> {
@@ -122,6 +180,13 @@ fn syscall(name: &str, args: &[&str]) -> std::io::Result<()> {
 fn append(path: &str, line: &str) {
     let file = OpenOptions::new().append(true).create(true).open(path);
     tell(file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())));
+}
+
+/// Tells the service manager something, silently if that works.
+fn notify(message: &str) {
+    let socket = std::os::unix::net::UnixDatagram::unbound().expect("make a socket");
+    let manager = env::var("NOTIFY_SOCKET").expect("the address of the manager");
+    socket.send_to(message.as_bytes(), manager).expect("tell the manager");
 }
 
 fn open(path: &str, how: &str) -> std::io::Result<File> {

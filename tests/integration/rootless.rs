@@ -22,6 +22,7 @@ tests! {
         unlike runc "has other texts",
     the_namespaces_of_another_container_can_be_joined needs [Root],
     exec_gets_what_the_document_says needs [Root],
+    nothing_of_the_runtime_can_be_seen_by_the_container needs [Root],
     a_terminal_can_be_had needs [Root],
     sysfs_of_a_foreign_network_is_refused_with_the_reason needs [Root]
         unlike runc "does not give a reason",
@@ -208,6 +209,25 @@ fn exec_gets_what_the_document_says() {
     assert!(fs::exists(format!("/proc/{pid}")).expect("look"), "{pid}");
 }
 
+/// Root of the container is the very user who executes the runtime: CVE-2016-9962.
+fn nothing_of_the_runtime_can_be_seen_by_the_container() {
+    let rounds = if std::env::var_os("TORTURE").is_some() { 1000 } else { 50 };
+    let mut case = case(&["peep", "2"]);
+    let sets = json!(["CAP_SYS_PTRACE"]);
+    let sets = json!({"bounding": sets, "effective": sets, "permitted": sets});
+    case.set("/process/capabilities", sets);
+    let mut run = case.run_in_background();
+    assert_eq!(run.line(), "ready");
+    for _ in 0..rounds {
+        let mut command = case.command(&case.exec_arguments(&[], &["exit", "0"]));
+        assert_eq!(Output::of(command.env("SECRET", "x").current_dir("/")).ok(), "");
+    }
+    fs::write(case.rootfs().join("stop"), "").expect("write");
+    let text = run.end().ok();
+    let (seen, _) = text.rsplit_once("tries ").expect("the last line");
+    assert_eq!(seen, "");
+}
+
 fn a_terminal_can_be_had() {
     let mut case = case(&["terminal"]);
     case.set("/process/terminal", json!(true));
@@ -235,18 +255,25 @@ fn root_of_a_user_namespace_has_containers() {
     let mut case = case(&["report"]);
     case.namespace("user", None).remove("/linux/uidMappings").remove("/linux/gidMappings");
     case.write_config();
-    let run = |words: &[&str]| {
+    let run = |case: &Case, words: &[&str]| {
         let mut command = std::process::Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount"]).arg(&case.runtime);
         command.arg("--root").arg(case.state_root()).args(words).current_dir(&case.dir);
         case.user.as_ref().expect("a user").execute(&mut command);
         Output::of(&mut command)
     };
-    let report = report(run(&["run", &case.id]));
+    let report = report(run(&case, &["run", &case.id]));
     assert_eq!(report["status"]["Uid"], "0 0 0 0");
     assert_eq!(report["maps"][0], format!("0 {ID} 1"));
     let dev = report["dev"].to_string();
     assert!(dev.contains("/dev/null 20666"), "{dev}");
+    // And one more below that.
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    case.namespace("user", Some(json!({"type": "user"})));
+    case.write_config();
+    let report = self::report(run(&case, &["run", &case.id]));
+    assert_eq!(report["maps"][0], "0 0 1");
 }
 
 fn rootless_is_true_false_or_auto() {

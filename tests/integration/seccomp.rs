@@ -1,11 +1,13 @@
 //! Filters for system calls, observed by who makes the calls, traces them or answers for them.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
@@ -19,7 +21,9 @@ tests! {
     a_call_that_nobody_knew_does_not_exist needs [Root],
     the_filter_is_in_force_without_setting_no_new_privs needs [Root],
     killing_and_trapping_end_the_program_with_sigsys needs [Root],
-    logging_lets_the_call_pass needs [Root],
+    logging_lets_the_call_pass_and_tells_the_log needs [Root, KernelLog],
+    a_tracer_is_told_the_number_of_the_rule needs [Root],
+    calls_of_32_bit_programs_have_rules_of_their_own needs [Root, Calls32],
     a_trace_without_a_tracer_is_no_such_call needs [Root],
     profiles_of_engines_are_in_force needs [Root],
     the_strict_profile_of_runtime_tools_passes needs [Root],
@@ -29,6 +33,7 @@ tests! {
     hooks_before_the_program_run_behind_the_filter needs [Root],
     flags_are_taken_and_unknown_ones_refused needs [Root],
     a_listener_gets_the_state_and_answers needs [Root],
+    a_listener_answers_for_a_user_namespace needs [Root],
     the_annotation_of_crun_names_the_listener needs [Root]
         unlike runc "does not know it",
     exec_is_behind_the_filter_of_the_container needs [Root],
@@ -137,9 +142,52 @@ fn killing_and_trapping_end_the_program_with_sigsys() {
     }
 }
 
-fn logging_lets_the_call_pass() {
+fn logging_lets_the_call_pass_and_tells_the_log() {
     let rule = json!({"names": ["umask"], "action": "SCMP_ACT_LOG"});
-    assert_eq!(lines(allowing(&["umask"], json!([rule])).run()), ["0022"]);
+    let case = allowing(&["umask"], json!([rule]));
+    let mut log = fs::OpenOptions::new();
+    let mut log = log.read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").expect("open");
+    log.seek(SeekFrom::End(0)).expect("go to the end of the log");
+    let wanted = format!("syscall={} ", libc::SYS_umask);
+    let told = |line: &str| {
+        line.contains("type=1326") && line.contains("comm=\"probe\"") && line.contains(&wanted)
+    };
+    let deadline = Instant::now() + crate::harness::DEADLINE;
+    // The kernel writes few lines at a time: somebody else may have had their share.
+    while Instant::now() < deadline {
+        assert_eq!(lines(case.run()), ["0022"]);
+        let mut record = vec![0; 1 << 13];
+        while let Ok(length) = log.read(&mut record) {
+            if told(&String::from_utf8_lossy(&record[..length])) {
+                return;
+            }
+        }
+    }
+    panic!("the log says nothing");
+}
+
+fn a_tracer_is_told_the_number_of_the_rule() {
+    let rule = json!({"names": ["umask"], "action": "SCMP_ACT_TRACE", "errnoRet": 1234});
+    let case = allowing(&["traced", "umask"], json!([rule]));
+    assert_eq!(lines(case.run()), ["asked with 1234", "ended with 0"]);
+}
+
+/// getppid(2) has another number there.
+fn calls_of_32_bit_programs_have_rules_of_their_own() {
+    let words = ["syscall32", "64", "--", "syscall", "getppid"];
+    let profile = |architectures: Value, names: &[&str]| {
+        filtered(
+            &words,
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures,
+            "syscalls": [errno(names, 99)]}),
+        )
+    };
+    let both = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
+    assert_eq!(lines(profile(both.clone(), &["getppid"]).run()), ["-99", "EADDRNOTAVAIL"]);
+    assert_eq!(lines(profile(both, &["umask"]).run()), ["0", "ok"]);
+    // What is not listed is no way around the filter.
+    let killed = profile(json!(["SCMP_ARCH_X86_64"]), &["umask"]).run();
+    assert_eq!((killed.code, killed.stdout.as_str()), (128 + 31, ""), "{killed:?}");
 }
 
 fn a_trace_without_a_tracer_is_no_such_call() {
@@ -247,10 +295,14 @@ fn hooks_before_the_program_run_behind_the_filter() {
 fn flags_are_taken_and_unknown_ones_refused() {
     let all = ["TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV"];
     let all = all.map(|flag| format!("SECCOMP_FILTER_FLAG_{flag}"));
-    for flags in [json!([]), json!(all)] {
+    // One thread has nothing to synchronise, and without a listener nobody waits.
+    for (flags, bits) in [(Value::Null, 4), (json!([]), 0), (json!(all), 2 | 4)] {
         let mut case = allowing(&["echo", "x"], json!([errno(&["mkdir"], 1)]));
         case.set("/linux/seccomp/flags", flags);
-        case.run().ok();
+        case.write_config();
+        let output = case.runtime(&["--debug", "run", &case.id]);
+        let told = output.stderr.contains(&format!("seccomp filter flags: {bits}"));
+        assert!(told && output.code == 0, "{bits}: {output:?}");
     }
     let mut case = allowing(&["echo", "x"], json!([]));
     case.set("/linux/seccomp/flags", json!(["SECCOMP_FILTER_FLAG_FOO"]));
@@ -328,6 +380,21 @@ fn a_listener_gets_the_state_and_answers() {
         assert_eq!(state["state"]["id"], json!(case.id));
         assert_eq!(state["state"]["pid"], state["pid"]);
     }
+}
+
+/// The calls of an init that is nobody on the host are answered as well.
+fn a_listener_answers_for_a_user_namespace() {
+    let mut case = Case::new(&["make-dir", "/tmp/x"]);
+    case.namespace("user", Some(json!({"type": "user"})));
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    crate::namespaces::give_to(&case, 100_000, 100_000);
+    notifying(&mut case);
+    let path = case.dir.join("agent");
+    case.set("/linux/seccomp/listenerPath", json!(path));
+    let agent = agent(&path, 111);
+    assert_eq!(lines(case.run()), ["ECONNREFUSED"]);
+    assert_eq!(agent.join().expect("the agent").0["fds"], json!(["seccompFd"]));
 }
 
 fn exec_is_behind_the_filter_of_the_container() {

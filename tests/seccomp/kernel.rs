@@ -144,22 +144,65 @@ fn the_kernel_takes_every_program() {
         let seccomp = random::profile(&mut random, &names);
         let profile = Profile::new(&seccomp, NATIVE, false).expect("a profile");
         let program = compile(&profile).expect("a program");
-        // SAFETY: the child allocates nothing and calls nothing that may be locked.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: it takes numbers.
-            unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-            // The handler of Rust's runtime makes calls, and a program may forbid any.
-            // SAFETY: the default action is no function.
-            unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
-            let status = if install(&program, 0).is_ok() { 0 } else { REFUSED };
-            // SAFETY: it ends the process; if the filter forbids that, the C library crashes it.
-            unsafe { libc::_exit(status) };
-        }
-        let mut status = 0;
-        // SAFETY: the child is ours, and the status is a number.
-        unsafe { libc::waitpid(child, &raw mut status, 0) };
-        let refused = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == REFUSED;
-        assert!(!refused, "program {number}, {} instructions: {seccomp:?}", program.len());
+        let length = program.len();
+        assert!(takes(&program), "program {number}, {length} instructions: {seccomp:?}");
     }
+}
+
+/// Whether the kernel takes a program.
+pub(crate) fn takes(program: &[sock_filter]) -> bool {
+    // SAFETY: the child allocates nothing and calls nothing that may be locked.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: it takes numbers.
+        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        // The handler of Rust's runtime makes calls, and a program may forbid any.
+        // SAFETY: the default action is no function.
+        unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+        let status = if install(program, 0).is_ok() { 0 } else { REFUSED };
+        // SAFETY: it ends the process; if the filter forbids that, the C library crashes it.
+        unsafe { libc::_exit(status) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is ours, and the status is a number.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    !(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == REFUSED)
+}
+
+/// The nanoseconds that a call takes behind a program which allows it, and `write`; or behind
+/// none.
+pub(crate) fn time(program: Option<&[sock_filter]>, call: i64, argument: u64) -> u64 {
+    const ROUNDS: u64 = 200_000;
+    let mut pipe = [0; 2];
+    // SAFETY: there is room for two descriptors.
+    assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+    // SAFETY: the child allocates nothing and calls nothing that may be locked.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: it takes numbers.
+        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        let installed = program.is_none_or(|program| install(program, 0).is_ok());
+        let begin = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            // SAFETY: the calls in question take a number.
+            unsafe { libc::syscall(call, argument) };
+        }
+        let taken = if installed { begin.elapsed().as_nanos() } else { 0 };
+        let taken = (u64::try_from(taken).unwrap_or(0) / ROUNDS).to_ne_bytes();
+        // SAFETY: the buffer has that length.
+        unsafe { libc::write(pipe[1], taken.as_ptr().cast(), taken.len()) };
+        // SAFETY: it ends the process without running what belongs to the parent.
+        unsafe { libc::_exit(0) };
+    }
+    let mut taken = [0; 8];
+    // SAFETY: the buffer has that length.
+    let read = unsafe { libc::read(pipe[0], taken.as_mut_ptr().cast(), taken.len()) };
+    assert_eq!(read, 8);
+    // SAFETY: the child is ours.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    for descriptor in pipe {
+        // SAFETY: nobody else has it.
+        unsafe { libc::close(descriptor) };
+    }
+    u64::from_ne_bytes(taken)
 }

@@ -18,12 +18,22 @@ pub enum Needs {
     Numa,
     /// More than one processor.
     TwoProcessors,
+    /// systemd as the first process, and cgroup v2; for an ordinary user his own manager.
+    Systemd,
+    /// The first ordinary user, with a systemd of his own.
+    UserManager,
+    /// A kernel that tells the log about audited calls, and the right to read that.
+    KernelLog,
+    /// Calls of 32-bit programs.
+    Calls32,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
     /// AppArmor in force, and what loads profiles.
     AppArmor,
     /// No AppArmor.
     NoAppArmor,
+    /// ip(8), to make interfaces.
+    Ip,
     /// newuidmap(1) and newgidmap(1).
     UidMap,
     /// Docker with all that it needs, and the right to make namespaces for it.
@@ -64,9 +74,18 @@ impl Needs {
             Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
             Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
             Self::TwoProcessors if processors() < 2 => "needs two processors",
+            Self::Systemd if !is_v2() || !Path::new("/run/systemd/system").exists() => {
+                "needs systemd and cgroup v2"
+            }
+            Self::UserManager if !Path::new("/run/user/1000/bus").exists() => {
+                "needs user 1000 with a systemd of his own"
+            }
+            Self::KernelLog if !has_kernel_log() => "needs a kernel with audit, and /dev/kmsg",
+            Self::Calls32 if !has_calls_of_32_bits() => "needs the calls of 32-bit programs",
             Self::Strace if !has_program("strace") => "needs strace",
             Self::AppArmor if !has_apparmor() => "needs AppArmor",
             Self::NoAppArmor if has_apparmor() => "needs to be without AppArmor",
+            Self::Ip if !has_program("ip") => "needs ip",
             Self::UidMap if !has_program("newuidmap") => "needs newuidmap",
             Self::Docker => {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
@@ -86,7 +105,11 @@ impl Needs {
 
 /// The kind of machine, as `counts.txt` names it.
 pub fn kind() -> &'static str {
-    if is_v2() { "v2" } else { "v1" }
+    match (is_v2(), nix::unistd::geteuid().is_root()) {
+        (true, true) => "v2",
+        (true, false) => "v2-user",
+        (false, _) => "v1",
+    }
 }
 
 /// Only the unified hierarchy is mounted.
@@ -98,6 +121,16 @@ pub fn is_v2() -> bool {
 pub fn has_sys_resource() -> bool {
     let capability = caps::Capability::CAP_SYS_RESOURCE;
     caps::has_cap(None, caps::CapSet::Permitted, capability).unwrap_or(true)
+}
+
+fn has_kernel_log() -> bool {
+    let log = fs::OpenOptions::new().read(true).open("/dev/kmsg");
+    log.is_ok() && Path::new("/proc/self/loginuid").exists()
+}
+
+/// The kernel describes what 32-bit programs are given only if it runs them.
+fn has_calls_of_32_bits() -> bool {
+    cfg!(target_arch = "x86_64") && Path::new("/proc/sys/abi/vsyscall32").exists()
 }
 
 fn has_apparmor() -> bool {
@@ -133,6 +166,15 @@ pub fn cgroup(controller: &str, path: &str) -> PathBuf {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchy = if is_v2() { root.to_path_buf() } else { root.join(controller) };
     hierarchy.join(path.trim_start_matches('/'))
+}
+
+/// The cgroup below which the systemd of this user makes its own; empty for root.
+pub fn cgroup_of_manager() -> String {
+    let uid = nix::unistd::geteuid();
+    match uid.is_root() {
+        true => String::new(),
+        false => format!("/user.slice/user-{uid}.slice/user@{uid}.service"),
+    }
 }
 
 /// The lines of the host's mount table.

@@ -1,0 +1,230 @@
+//! Roots and mounts of every kind, and what options of mounts are good for.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use serde_json::{Value, json};
+
+use crate::harness::Case;
+use crate::mounts::{bind, line, run_among_mounts, with_mount};
+use crate::namespaces::give_to;
+use crate::tests;
+
+tests! {
+    a_root_can_be_any_kind_of_mount needs [Root],
+    the_root_of_the_host_can_be_the_root needs [Root],
+    masked_directories_share_one_file_system needs [Root],
+    the_link_to_kcore_is_there_if_kcore_is needs [Root],
+    options_are_in_force needs [Root],
+    options_of_the_source_can_be_taken_back needs [Root],
+    recursive_options_can_be_taken_back needs [Root],
+    locked_options_stay_unless_they_are_named needs [Root],
+    files_of_every_kind_are_bound needs [Root],
+    an_overlay_is_mounted needs [Root],
+    what_the_kernel_does_not_know_is_named needs [Root] unlike runc "has other words",
+}
+
+fn report(text: &str) -> Value {
+    serde_json::from_str(text).expect("a report")
+}
+
+/// The options of the mount at `path`.
+fn options(report: &Value, path: &str) -> String {
+    line(&report["mounts"], path).split(' ').nth(2).expect("options").to_string()
+}
+
+fn a_root_can_be_any_kind_of_mount() {
+    for (kind, script, want) in [
+        ("a bind", "mount --bind rootfs rootfs", "rw,"),
+        ("read-only", "mount --bind rootfs rootfs; mount -o remount,bind,ro rootfs", "ro,"),
+        (
+            "an overlay",
+            "mkdir top; mount -t tmpfs t top; mkdir top/up top/work
+             mount -t overlay o -o lowerdir=rootfs,upperdir=top/up,workdir=top/work rootfs",
+            "rw,",
+        ),
+        (
+            "a tree",
+            "mount --bind rootfs rootfs; mount --make-shared rootfs
+             mount -t tmpfs sub rootfs/var; mkdir rootfs/var/below",
+            "rw,",
+        ),
+    ] {
+        let case = Case::new(&["report"]);
+        let report = report(&run_among_mounts(&case, script));
+        let options = options(&report, "/");
+        assert!(options.starts_with(want), "{kind}: {options}");
+        let line = line(&report["mounts"], "/");
+        match kind {
+            "an overlay" => assert!(line.contains(" - overlay o "), "{line}"),
+            "a tree" => assert!(self::line(&report["mounts"], "/var").contains(" tmpfs sub ")),
+            _ => {}
+        }
+    }
+}
+
+/// Its mounts are there already; what is mounted and made is so in the container alone.
+fn the_root_of_the_host_can_be_the_root() {
+    let mut case = Case::new(&[]);
+    let probe = case.rootfs().join("bin/probe");
+    case.set("/root/path", json!("/"));
+    let mounts = json!([bind(Path::new("/dev"), "/dev", &[]),
+        {"destination": "/mnt", "type": "tmpfs", "source": "mine"}]);
+    case.set("/mounts", mounts);
+    case.set("/linux/maskedPaths", json!([]));
+    case.set("/process/args", json!([probe, "cat", "/proc/self/mountinfo"]));
+    let before = fs::read_to_string("/proc/self/mountinfo").expect("read the mount table");
+    let text = case.run().ok();
+    assert!(text.lines().any(|line| line.contains(" /mnt ") && line.contains(" tmpfs mine ")));
+    let after = fs::read_to_string("/proc/self/mountinfo").expect("read the mount table");
+    let mine = |table: &str| table.lines().filter(|line| line.contains(" mine ")).count();
+    assert_eq!((mine(&before), mine(&after)), (0, 0));
+}
+
+fn masked_directories_share_one_file_system() {
+    let mut case = Case::new(&["cat", "/proc/self/mountinfo"]);
+    for name in ["one", "two", "three"] {
+        fs::create_dir(case.rootfs().join(name)).expect("make a directory");
+    }
+    case.set("/linux/maskedPaths", json!(["/one", "/two", "/three"]));
+    let text = case.run().ok();
+    // The third field is the device.
+    let device = |path: &str| {
+        let line = text.lines().find(|line| line.split(' ').nth(4) == Some(path));
+        line.and_then(|line| line.split(' ').nth(2)).expect("a mount").to_string()
+    };
+    assert_eq!([device("/two"), device("/three")], [device("/one"), device("/one")]);
+}
+
+fn the_link_to_kcore_is_there_if_kcore_is() {
+    let case = Case::new(&["read-link", "/dev/core"]);
+    let there = Path::new("/proc/kcore").exists();
+    assert_eq!(case.run().ok(), if there { "/proc/kcore\n" } else { "ENOENT\n" });
+}
+
+fn options_are_in_force() {
+    let mut case = Case::new(&[]);
+    let source = case.dir.join("source");
+    fs::create_dir(&source).expect("make a directory");
+    fs::hard_link(case.rootfs().join("bin/probe"), source.join("program")).expect("a link");
+    symlink("program", source.join("link")).expect("make a link");
+    let mode = Mode::from_bits_truncate(0o666);
+    mknod(&source.join("null"), SFlag::S_IFCHR, mode, makedev(1, 3)).expect("mknod");
+    for (option, words, without, with) in [
+        ("noexec", &["exec", "/mnt/program", "echo", "x"][..], "x", "EACCES"),
+        ("nodev", &["open", "/mnt/null", "r"], "ok", "EACCES"),
+        ("nosymfollow", &["open", "/mnt/link", "r"], "ok", "ELOOP"),
+        ("ro", &["write", "/mnt/file", "x"], "ok", "EROFS"),
+    ] {
+        for (options, want) in [(&[][..], without), (&[option], with)] {
+            case.args(words);
+            case.set("/mounts/6", bind(&source, "/mnt", options));
+            assert_eq!(case.run().ok().trim(), want, "{options:?}");
+        }
+    }
+}
+
+/// Of each option the tree has what is taken back.
+fn tree(options: &str) -> String {
+    format!(
+        "mkdir -p tree; mount -t tmpfs -o {options} top tree; mount -o remount,rw tree
+         mkdir tree/below; mount -t tmpfs -o {options} sub tree/below
+         mount -o remount,bind,{options} tree"
+    )
+}
+
+const TAKEN_BACK: [(&str, &str); 6] = [
+    ("ro", "rw"),
+    ("nosuid", "suid"),
+    ("nodev", "dev"),
+    ("noexec", "exec"),
+    ("noatime", "atime"),
+    ("nodiratime", "diratime"),
+];
+
+fn options_of_the_source_can_be_taken_back() {
+    for (set, clear) in TAKEN_BACK {
+        let mut case = Case::new(&["report"]);
+        case.set("/mounts/6", bind(&case.dir.join("tree"), "/mnt", &[clear]));
+        let report = report(&run_among_mounts(&case, &tree(set)));
+        let has = |path| options(&report, path).split(',').any(|word| word == set);
+        assert_eq!([has("/mnt"), has("/mnt/below")], [false, true], "{clear}");
+    }
+}
+
+fn recursive_options_can_be_taken_back() {
+    for (set, clear) in TAKEN_BACK {
+        let mut case = Case::new(&["report"]);
+        case.set("/mounts/6", bind(&case.dir.join("tree"), "/mnt", &[&format!("r{clear}")]));
+        let report = report(&run_among_mounts(&case, &tree(set)));
+        let has = |path| options(&report, path).split(',').any(|word| word == set);
+        assert_eq!([has("/mnt"), has("/mnt/below")], [false, false], "r{clear}");
+    }
+}
+
+fn locked_options_stay_unless_they_are_named() {
+    let case_with = |options: &[&str]| {
+        let mut case = Case::new(&["report"]);
+        case.namespace("user", Some(json!({"type": "user"})));
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        give_to(&case, 100_000, 100_000);
+        case.set("/mounts/6", bind(&case.dir.join("tree"), "/mnt", options));
+        case
+    };
+    let script = "mkdir tree; mount -t tmpfs -o nosuid,nodev top tree";
+    let report = report(&run_among_mounts(&case_with(&["ro"]), script));
+    assert_eq!(options(&report, "/mnt"), "ro,nosuid,nodev,relatime");
+    let case = case_with(&["suid"]);
+    let (runtime, root) = (case.runtime.display(), case.state_root());
+    let run = format!("{runtime} --root {} run {} 2>&1 || true; exit 0", root.display(), case.id);
+    let error = run_among_mounts(&case, &format!("{script}; {run}"));
+    assert!(error.contains("cannot clear locked flags"), "{error}");
+}
+
+fn files_of_every_kind_are_bound() {
+    let mut case = Case::new(&["stat", "/mnt/fifo", "/mnt/device", "--", "report"]);
+    let source = |name: &str| case.dir.join(name);
+    let mode = Mode::from_bits_truncate(0o666);
+    mknod(&source("fifo"), SFlag::S_IFIFO, mode, 0).expect("mknod");
+    mknod(&source("device"), SFlag::S_IFCHR, mode, makedev(1, 5)).expect("mknod");
+    let socket = UnixListener::bind(source("socket")).expect("bind a socket");
+    for name in ["fifo", "device", "socket"] {
+        case.set("/mounts/-", bind(&case.dir.join(name), &format!("/mnt/{name}"), &["ro"]));
+    }
+    let text = case.run().ok();
+    drop(socket);
+    let (stat, report) = text.split_once("\n{").expect("two answers");
+    assert!(stat.starts_with("/mnt/fifo fifo") && stat.contains("/mnt/device c 1:5"), "{stat}");
+    assert!(line(&self::report(&format!("{{{report}"))["mounts"], "/mnt/socket").contains(" ro,"));
+}
+
+fn an_overlay_is_mounted() {
+    let mut case = Case::new(&["list", "/mnt", "--", "write", "/mnt/new", "x"]);
+    let overlay = json!({"destination": "/mnt", "type": "overlay", "source": "overlay",
+        "options": [format!("lowerdir={0}/lower", case.dir.display()),
+            format!("upperdir={0}/top/up,workdir={0}/top/work", case.dir.display())]});
+    case.set("/mounts/-", overlay);
+    let script = "mkdir lower lower/old top; mount -t tmpfs t top; mkdir top/up top/work";
+    assert_eq!(run_among_mounts(&case, script), "old\nok\n");
+    assert!(!case.dir.join("lower/new").exists());
+}
+
+fn what_the_kernel_does_not_know_is_named() {
+    for (fstype, options, error) in [
+        (
+            "nosuchfs",
+            json!([]),
+            "mounts[6]: mount nosuchfs at /mnt: fsopen nosuchfs: no such device",
+        ),
+        ("tmpfs", json!(["foo=bar"]), "mounts[6]: mount tmpfs at /mnt: option \"foo=bar\""),
+        ("tmpfs", json!(["size=x"]), "option \"size=x\""),
+    ] {
+        let mount =
+            json!({"destination": "/mnt", "type": fstype, "source": "s", "options": options});
+        with_mount(&[], mount).run().fails(1, error);
+    }
+}

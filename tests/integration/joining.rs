@@ -1,0 +1,110 @@
+//! Namespaces joined by path, two at a time, beside every kind of user namespace.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::harness::Case;
+use crate::namespaces::{give_to, waiting};
+use crate::tests;
+
+tests! {
+    any_two_namespaces_of_a_container needs [Root],
+    any_two_namespaces_of_a_container_in_a_user_namespace needs [Root],
+    parameters_of_the_user_namespace_are_set_inside_only needs [Root],
+}
+
+/// Kinds, and their files in `/proc/PID/ns`. Each needs rights that come from elsewhere.
+const KINDS: [(&str, &str); 6] = [
+    ("cgroup", "cgroup"),
+    ("ipc", "ipc"),
+    ("network", "net"),
+    ("pid", "pid"),
+    ("time", "time"),
+    ("uts", "uts"),
+];
+
+/// Which user namespace the joining container has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    None,
+    New,
+    Joined,
+}
+
+fn of(pid: i32, file: &str) -> PathBuf {
+    fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("a namespace")
+}
+
+fn any_two_namespaces_of_a_container() {
+    let first = waiting(&["cgroup", "ipc", "network", "pid", "time", "uts", "mount"]);
+    join_pairs(&first, &[User::None, User::New]);
+}
+
+fn any_two_namespaces_of_a_container_in_a_user_namespace() {
+    let first = waiting(&["cgroup", "ipc", "network", "pid", "time", "uts", "mount", "user"]);
+    join_pairs(&first, &[User::None, User::New, User::Joined]);
+}
+
+fn join_pairs(first: &Case, users: &[User]) {
+    first.run_detached();
+    let pairs = (0..KINDS.len()).flat_map(|a| (a + 1..KINDS.len()).map(move |b| (a, b)));
+    let step = if std::env::var_os("SLOW").is_some() { 4 } else { 1 };
+    for (index, (a, b)) in pairs.enumerate() {
+        for (place, user) in users.iter().enumerate() {
+            if (index + place) % step == 0 {
+                join(first.pid(), &[KINDS[a], KINDS[b]], *user);
+            }
+        }
+    }
+}
+
+fn join(pid: i32, joined: &[(&str, &str)], user: User) {
+    let mut case = waiting(&["cgroup", "ipc", "network", "pid", "time", "uts", "mount"]);
+    // Not all of them can be mounted in every combination.
+    case.set("/mounts", json!([])).remove("/linux/maskedPaths");
+    case.remove("/linux/readonlyPaths");
+    case.remove("/hostname");
+    for (kind, file) in joined {
+        let path = format!("/proc/{pid}/ns/{file}");
+        case.namespace(kind, Some(json!({"type": kind, "path": path})));
+    }
+    if user == User::New {
+        give_to(&case, 100_000, 100_000);
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        case.namespace("user", Some(json!({"type": "user"})));
+        case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    } else if user == User::Joined {
+        give_to(&case, 100_000, 200_000);
+        let path = format!("/proc/{pid}/ns/user");
+        case.namespace("user", Some(json!({"type": "user", "path": path})));
+    }
+    let what = format!("{joined:?} with user namespace {user:?}");
+    println!("{what}");
+    case.run_detached();
+    let own = case.pid();
+    for (kind, file) in KINDS {
+        let is_joined = joined.iter().any(|(joined, _)| *joined == kind);
+        assert_eq!(of(own, file) == of(pid, file), is_joined, "{kind}: {what}");
+    }
+    assert_eq!(of(own, "user") == of(pid, "user"), user == User::Joined || shares_user(pid, user));
+    let report: Value = serde_json::from_str(&case.exec(&["report"]).ok()).expect("a report");
+    assert_eq!(report["args"], json!(["/bin/probe", "report"]), "exec: {what}");
+}
+
+/// Neither of them has a user namespace of its own.
+fn shares_user(pid: i32, user: User) -> bool {
+    user == User::None && of(pid, "user") == fs::read_link("/proc/self/ns/user").expect("a link")
+}
+
+fn parameters_of_the_user_namespace_are_set_inside_only() {
+    let file = "/proc/sys/user/max_net_namespaces";
+    let before = fs::read_to_string(file).expect("read");
+    let mut case = waiting(&["user", "pid", "network", "ipc", "uts", "mount"]);
+    case.set("/linux/sysctl", json!({"user.max_net_namespaces": "7"})).args(&["cat", file]);
+    assert_eq!(case.run().ok(), "7\n");
+    assert_eq!(fs::read_to_string(file).expect("read"), before);
+    case.namespace("user", None).remove("/linux/uidMappings").remove("/linux/gidMappings");
+    case.run().fails(1, "user.max_net_namespaces");
+}

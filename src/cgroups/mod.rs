@@ -249,18 +249,6 @@ impl Record {
         let has = |place: &&Place| self.v2 || place.controllers.iter().any(|c| c == controller);
         self.groups.iter().find(has).map(|place| place.directory.as_path())
     }
-
-    /// Tells systemd, where it has made the cgroups, what is going to be written to their files,
-    /// and rounds that as it does itself. `settings` are those of all hierarchies together.
-    ///
-    /// # Errors
-    /// When it cannot be told, or refuses.
-    #[allow(dead_code)]
-    fn announce(&self, settings: &mut [Setting]) -> Result<()> {
-        let Some(unit) = &self.unit else { return Ok(()) };
-        systemd::round(settings);
-        unit.set(settings)
-    }
 }
 
 #[cfg(test)]

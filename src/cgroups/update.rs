@@ -9,7 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
-use super::setting::{Write, resolve, write_in_order};
+use super::setting::{Setting, Write, resolve, write_in_order};
+use super::systemd::{self, Unit};
 use super::{Record, controllers};
 use crate::log;
 
@@ -18,6 +19,8 @@ use crate::log;
 pub struct Update {
     writes: Vec<Write>,
     former: Vec<Option<Write>>,
+    /// Who has made the cgroup, if that is systemd: it may write there again.
+    unit: Option<Unit>,
     /// What was passed over, with the reason.
     pub warnings: Vec<String>,
 }
@@ -37,7 +40,10 @@ impl Record {
         }
         let mut writes = Vec::new();
         for (name, translate) in controllers(&resources, self.v2)? {
-            let settings = translate(&resources)?;
+            let mut settings = translate(&resources)?;
+            if self.unit.is_some() {
+                systemd::round(&mut settings);
+            }
             let Some(setting) = settings.first() else { continue };
             let directory = self.directory(name).with_context(|| {
                 let json = &setting.json;
@@ -46,7 +52,7 @@ impl Record {
             writes.extend(resolve(&settings, directory)?);
         }
         let former = writes.iter().map(former).collect();
-        Ok(Update { writes, former, warnings })
+        Ok(Update { writes, former, unit: self.unit.clone(), warnings })
     }
 
     fn read(&self, controller: &str, file: &str) -> Option<String> {
@@ -130,13 +136,21 @@ fn in_use(memory: &LinuxMemory, usage: i64) -> Result<()> {
 }
 
 impl Update {
-    /// Writes all of it.
+    /// Writes all of it, after systemd was told.
     ///
     /// # Errors
-    /// The first that the kernel refuses; what was written before is taken back.
+    /// The first that systemd or the kernel refuses; what was written before is taken back.
     pub fn apply(&self) -> Result<()> {
         let mut done = Vec::new();
+        self.tell(self.writes.iter())?;
         write_in_order(&self.writes, &mut done).inspect_err(|_| self.undo(&done))
+    }
+
+    fn tell<'a>(&self, writes: impl Iterator<Item = &'a Write>) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        let setting = |write: &Write| Setting::new(&write.json, &name(&write.path), &write.value);
+        unit.set(&writes.map(setting).collect::<Vec<_>>())
     }
 
     /// Takes all of it back, after something else has failed.
@@ -145,6 +159,9 @@ impl Update {
     }
 
     fn undo(&self, done: &[usize]) {
+        if let Err(error) = self.tell(self.former.iter().flatten()) {
+            log::warn(format!("undo update: {error:#}"));
+        }
         let former = done.iter().rev().filter_map(|index| self.former[*index].clone());
         if let Err(error) = write_in_order(&former.collect::<Vec<_>>(), &mut Vec::new()) {
             log::warn(format!("undo update: {error:#}"));

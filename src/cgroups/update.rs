@@ -10,17 +10,17 @@ use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
 use super::setting::{Setting, Write, resolve, write_in_order};
-use super::{Record, controllers, systemd};
+use super::systemd::{self, Unit};
+use super::{Record, controllers};
 use crate::log;
 
 /// What will be written, and what takes each of it back.
 #[derive(Debug)]
 pub struct Update {
-    /// The unit that has to be told, where systemd has made the cgroups.
-    unit: Option<systemd::Unit>,
-    settings: Vec<Setting>,
     writes: Vec<Write>,
     former: Vec<Option<Write>>,
+    /// Who has made the cgroup, if that is systemd: it may write there again.
+    unit: Option<Unit>,
     /// What was passed over, with the reason.
     pub warnings: Vec<String>,
 }
@@ -38,26 +38,21 @@ impl Record {
         if self.v2 {
             self.complete_memory(&mut resources);
         }
-        let (mut settings, mut directories) = (Vec::new(), Vec::new());
+        let mut writes = Vec::new();
         for (name, translate) in controllers(&resources, self.v2)? {
-            let some = translate(&resources)?;
-            let Some(setting) = some.first() else { continue };
+            let mut settings = translate(&resources)?;
+            if self.unit.is_some() {
+                systemd::round(&mut settings);
+            }
+            let Some(setting) = settings.first() else { continue };
             let directory = self.directory(name).with_context(|| {
                 let json = &setting.json;
                 format!("linux.resources.{json}: this host has no cgroup controller {name:?}")
             })?;
-            directories.extend(some.iter().map(|_| directory));
-            settings.extend(some);
-        }
-        if self.unit.is_some() {
-            systemd::round(&mut settings);
-        }
-        let mut writes = Vec::new();
-        for (setting, directory) in settings.iter().zip(directories) {
-            writes.extend(resolve(std::slice::from_ref(setting), directory)?);
+            writes.extend(resolve(&settings, directory)?);
         }
         let former = writes.iter().map(former).collect();
-        Ok(Update { unit: self.unit.clone(), settings, writes, former, warnings })
+        Ok(Update { writes, former, unit: self.unit.clone(), warnings })
     }
 
     fn read(&self, controller: &str, file: &str) -> Option<String> {
@@ -77,12 +72,13 @@ impl Record {
         }
     }
 
-    /// One file of v2 has both quota and period, and systemd rounds one by the other. An idle cgroup takes no shares.
+    /// One file of v2 has both quota and period. An idle cgroup takes no shares.
     fn complete_cpu(&self, resources: &mut LinuxResources, warnings: &mut Vec<String>) {
         let Some(mut cpu) = resources.cpu().clone() else { return };
         let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
-        if (self.v2 || self.unit.is_some()) && (quota == 0) != (period == 0) {
-            let (quota_now, period_now) = self.quota_and_period();
+        if self.v2 && (quota == 0) != (period == 0) {
+            let text = self.read("cpu", "cpu.max").unwrap_or_default();
+            let (quota_now, period_now) = text.split_once(' ').unwrap_or_default();
             match quota {
                 0 => cpu.set_quota(Some(quota_now.parse().unwrap_or(-1))),
                 _ => cpu.set_period(period_now.parse().ok()),
@@ -103,16 +99,6 @@ impl Record {
             }
         }
         resources.set_cpu(Some(cpu));
-    }
-
-    fn quota_and_period(&self) -> (String, String) {
-        let read = |file| self.read("cpu", file).unwrap_or_default();
-        if !self.v2 {
-            return (read("cpu.cfs_quota_us"), read("cpu.cfs_period_us"));
-        }
-        let both = read("cpu.max");
-        let (quota, period) = both.split_once(' ').unwrap_or_default();
-        (quota.to_string(), period.to_string())
     }
 
     /// The config limits memory and swap together, v2 swap alone: one of them changes with the
@@ -150,15 +136,21 @@ fn in_use(memory: &LinuxMemory, usage: i64) -> Result<()> {
 }
 
 impl Update {
-    /// Writes all of it.
+    /// Writes all of it, after systemd was told.
     ///
     /// # Errors
-    /// The first that the kernel refuses; what was written before is taken back.
+    /// The first that systemd or the kernel refuses; what was written before is taken back.
     pub fn apply(&self) -> Result<()> {
         let mut done = Vec::new();
-        // systemd writes the files again when it reloads, so it has to know.
-        self.unit.as_ref().map_or(Ok(()), |unit| unit.set(&self.settings))?;
+        self.tell(self.writes.iter())?;
         write_in_order(&self.writes, &mut done).inspect_err(|_| self.undo(&done))
+    }
+
+    fn tell<'a>(&self, writes: impl Iterator<Item = &'a Write>) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        let setting = |write: &Write| Setting::new(&write.json, &name(&write.path), &write.value);
+        unit.set(&writes.map(setting).collect::<Vec<_>>())
     }
 
     /// Takes all of it back, after something else has failed.
@@ -167,19 +159,12 @@ impl Update {
     }
 
     fn undo(&self, done: &[usize]) {
-        let tell = |unit: &systemd::Unit| {
-            let settings = self.former.iter().flatten().map(|write| {
-                let file = write.path.file_name().unwrap_or_default().to_string_lossy();
-                Setting::new(write.json.clone(), &file, &write.value)
-            });
-            unit.set(&settings.collect::<Vec<_>>())
-        };
+        if let Err(error) = self.tell(self.former.iter().flatten()) {
+            log::warn(format!("undo update: {error:#}"));
+        }
         let former = done.iter().rev().filter_map(|index| self.former[*index].clone());
-        let written = write_in_order(&former.collect::<Vec<_>>(), &mut Vec::new());
-        for undone in [written, self.unit.as_ref().map_or(Ok(()), tell)] {
-            if let Err(error) = undone {
-                log::warn(format!("undo update: {error:#}"));
-            }
+        if let Err(error) = write_in_order(&former.collect::<Vec<_>>(), &mut Vec::new()) {
+            log::warn(format!("undo update: {error:#}"));
         }
     }
 }

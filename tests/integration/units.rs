@@ -15,6 +15,7 @@ tests! {
     a_scope_has_the_limits needs [Systemd],
     limits_are_kept_when_systemd_reloads needs [Systemd, Root],
     what_update_changes_is_kept_when_systemd_reloads needs [Systemd, Root],
+    an_update_changes_the_unit_too needs [Systemd],
     devices_are_denied_before_and_after_a_reload needs [Systemd, Root],
     annotations_become_properties needs [Systemd],
     annotations_that_are_no_properties_are_refused needs [Systemd],
@@ -182,6 +183,23 @@ fn limits_are_kept_when_systemd_reloads() {
     case.run_detached();
     systemctl(&["daemon-reload"]).ok();
     has_limits(&case);
+}
+
+fn an_update_changes_the_unit_too() {
+    let mut case = case(&["wait"]);
+    case.set("/linux/resources", limits());
+    case.run_detached();
+    let options = ["--cpu-quota", "60001", "--pids-limit", "40", "--memory", "134217728"];
+    let words: Vec<_> = ["update"].iter().chain(&options).copied().chain([&*case.id]).collect();
+    case.runtime(&words).ok();
+    let names = ["CPUQuotaPerSecUSec", "TasksMax", "MemoryMax"];
+    let want = ["CPUQuotaPerSecUSec=610ms", "TasksMax=40", "MemoryMax=134217728"];
+    assert_eq!(properties(&case.unit(), &names), want);
+    for (file, want) in
+        [("cpu.max", "61000 100000"), ("pids.max", "40"), ("memory.max", "134217728")]
+    {
+        assert_eq!(read(&directory(&case).join(file)), want, "{file}");
+    }
 }
 
 /// The list of systemd cannot say all of these rules: then ours alone decide.

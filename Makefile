@@ -34,7 +34,7 @@ test: build ## Unit, style and integration tests; RUNTIME=runc runs the last one
 	$(CARGO) build --target $(TARGET) --examples
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test integration -- $(T)
 
-engines: build ## Docker with orlop as its runtime, in namespaces of its own; T=name one case
+engines: build ## Docker, Podman and Buildah with orlop as their runtime, in namespaces of their own; T=name one case
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
 
 conformance: build ## The validation suite of opencontainers/runtime-tools (needs Go); T=name one test

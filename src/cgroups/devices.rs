@@ -40,7 +40,7 @@ impl Access {
         Self(letters.chars().map(bit).fold(0, |bits, bit| bits | bit))
     }
 
-    fn letters(self) -> String {
+    pub(super) fn letters(self) -> String {
         let letters = [('r', READ), ('w', WRITE), ('m', MKNOD)];
         letters.iter().filter(|(_, bit)| self.0 & bit != 0).map(|(letter, _)| letter).collect()
     }

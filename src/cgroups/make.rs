@@ -6,14 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
-use super::setting::{self, write, write_each};
+use super::setting::{self, Setting, write, write_each};
 use super::v1::cpuset;
 use super::v2::device_program;
-use super::{Group, Plan, Rights, processes, remove};
+use super::{Group, Plan, Rights, processes, remove, systemd};
 use crate::log;
 
 /// How init gets into its cgroups: everything is open before it is born.
@@ -86,6 +87,8 @@ impl Entry {
 pub struct Made {
     /// Parents before their children.
     directories: Vec<PathBuf>,
+    /// What systemd has made.
+    unit: Option<systemd::Unit>,
     /// The container's own that could not be had and are done without.
     missing: Vec<PathBuf>,
 }
@@ -93,6 +96,9 @@ pub struct Made {
 impl Made {
     /// Removes what was made, children first. Whoever put something there meanwhile keeps it.
     pub fn undo(&self) {
+        if let Some(Err(error)) = self.unit.as_ref().map(systemd::Unit::stop) {
+            log::warn(format!("{error:#}"));
+        }
         for directory in self.directories.iter().rev() {
             if let Err(error) = remove::empty_directory(directory) {
                 log::debug(|| format!("{error:#}"));
@@ -126,12 +132,17 @@ impl Made {
 }
 
 impl Plan {
-    /// Makes the cgroups with their limits and opens what init needs to get in.
+    /// Makes the cgroups with their limits and opens what init needs to get in. systemd makes its
+    /// own later, around init: then nothing is to be opened.
     ///
     /// # Errors
     /// The first step that fails; what was made until then is removed.
     pub fn make(&self) -> Result<(Made, Entry)> {
         let mut made = Made::default();
+        if self.unit.is_some() {
+            self.groups.iter().try_for_each(|group| processes::check_unused(&group.directory))?;
+            return Ok((made, Entry::default()));
+        }
         match self.make_all(&mut made) {
             Ok(entry) => Ok((made, entry)),
             Err(error) => {
@@ -162,6 +173,37 @@ impl Plan {
             entry.add(&group.directory, group.is_unified())?;
         }
         Ok(entry)
+    }
+
+    /// Init has to wait until [`Plan::place`] has put it into its cgroups.
+    #[must_use]
+    pub fn waits_for_systemd(&self) -> bool {
+        self.unit.is_some()
+    }
+
+    /// Has systemd make the cgroups around the process `pid`, and sets their limits.
+    ///
+    /// # Errors
+    /// The first step that fails; what is to be undone is in `made`.
+    pub fn place(&self, pid: Pid, made: &mut Made) -> Result<()> {
+        let Some(planned) = &self.unit else { return Ok(()) };
+        made.unit = Some(planned.unit.clone());
+        planned.start(pid)?;
+        for group in &self.groups {
+            if self.v2 {
+                let there = group.directory.is_dir();
+                ensure!(there, "systemd has made no cgroup {}", group.directory.display());
+                self.make_unified(group, true)?;
+                continue;
+            }
+            // It makes those that it has a use for.
+            made.directory(&group.hierarchy.mount, &group.directory)?;
+            if !group.is_unified() {
+                self.make_v1(group)?;
+            }
+            write(&group.directory.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
     }
 
     /// An ordinary user has no cgroups unless somebody gave him some. Only who asks for something
@@ -205,7 +247,11 @@ impl Plan {
         if !self.v2 {
             return Ok(());
         }
-        enable_controllers(&group.hierarchy.mount, &group.directory)?;
+        // systemd enables those that it knows by itself.
+        let exists = |setting: &Setting| group.directory.join(&setting.file).exists();
+        if self.unit.is_none() || !group.settings.iter().all(exists) {
+            enable_controllers(&group.hierarchy.mount, &group.directory)?;
+        }
         setting::apply(&group.settings, &group.directory)?;
         if !new {
             device_program::detach_all(&group.directory)?;

@@ -11,6 +11,7 @@ mod path;
 pub mod processes;
 mod remove;
 mod setting;
+pub mod systemd;
 mod update;
 mod v1;
 mod v2;
@@ -30,12 +31,14 @@ use setting::Setting;
 use v1::Translate;
 
 /// The cgroups of a container, one directory per hierarchy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     groups: Vec<Group>,
     devices: Devices,
     /// The unified hierarchy is the only one: it has the controllers.
     v2: bool,
+    /// The unit, if systemd makes the cgroups.
+    unit: Option<systemd::Planned>,
     /// What the caller may do about them.
     rights: Rights,
 }
@@ -50,6 +53,19 @@ enum Rights {
     /// Go on without those that have no limits (BXG-25).
     RootlessAnywhere,
 }
+
+/// Who makes the cgroups of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// This program, in the file system.
+    #[default]
+    Cgroupfs,
+    /// systemd, which is told about all limits.
+    Systemd(systemd::Manager),
+}
+
+/// What scopes and cgroups are called that nobody has named.
+const PREFIX: &str = "orlop";
 
 /// A cgroup in one hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +131,13 @@ impl Plan {
             Some(_) => Rights::Rootless,
             None => Rights::RootlessAnywhere,
         };
-        Ok(Self { groups, devices: Devices::from_rules(rules, configured)?, v2, rights })
+        Ok(Self {
+            groups,
+            devices: Devices::from_rules(rules, configured)?,
+            v2,
+            unit: None,
+            rights,
+        })
     }
 
     /// The directories, one per hierarchy.
@@ -125,7 +147,8 @@ impl Plan {
             controllers: group.hierarchy.controllers.clone(),
             directory: group.directory.clone(),
         });
-        Record { groups: groups.collect(), v2: self.v2 }
+        let unit = self.unit.as_ref().map(|planned| planned.unit.clone());
+        Record { groups: groups.collect(), v2: self.v2, unit }
     }
 
     /// The directories that there are, when the caller has to do without some.
@@ -166,6 +189,9 @@ fn controllers(
 pub struct Record {
     groups: Vec<Place>,
     v2: bool,
+    /// The unit, if systemd has made the cgroups.
+    #[serde(default)]
+    unit: Option<systemd::Unit>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +212,18 @@ impl Record {
     pub fn directory(&self, controller: &str) -> Option<&Path> {
         let has = |place: &&Place| self.v2 || place.controllers.iter().any(|c| c == controller);
         self.groups.iter().find(has).map(|place| place.directory.as_path())
+    }
+
+    /// Tells systemd, where it has made the cgroups, what is going to be written to their files,
+    /// and rounds that as it does itself. `settings` are those of all hierarchies together.
+    ///
+    /// # Errors
+    /// When it cannot be told, or refuses.
+    #[allow(dead_code)]
+    fn announce(&self, settings: &mut [Setting]) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        systemd::round(settings);
+        unit.set(settings)
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Record, processes};
+use super::{Record, processes, systemd};
+use crate::log;
 
 /// How long a cgroup may stay busy after its last process ended.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,6 +19,10 @@ impl Record {
     /// # Errors
     /// When one of them stays busy, which means that a process is left in it.
     pub fn remove(&self) -> Result<()> {
+        if let Some(Err(error)) = self.unit.as_ref().map(systemd::Unit::stop) {
+            // It notices by itself that the cgroup is gone.
+            log::warn(format!("{error:#}"));
+        }
         for place in &self.groups {
             tree(&place.directory)?;
         }

@@ -244,7 +244,7 @@ mod tests {
         fn plan(&self, v2: bool, resources: Value) -> Result<Update> {
             let controllers = if v2 { vec![] } else { vec!["cpu".into(), "memory".into()] };
             let place = Place { controllers, directory: self.0.clone() };
-            let record = Record { groups: vec![place], v2 };
+            let record = Record { groups: vec![place], v2, ..Record::default() };
             record.plan_update(&serde_json::from_value(resources).unwrap())
         }
 

@@ -91,6 +91,9 @@ pub struct Global {
     /// "slice:prefix:name" for e.g. "system.slice:runc:434234"
     #[arg(long)]
     pub systemd_cgroup: bool,
+    /// who makes cgroups ('cgroupfs' (default), 'systemd', or 'disabled')
+    #[arg(long, value_name = "value")]
+    pub cgroup_manager: Option<String>,
     /// ignore cgroup permission errors ('true', 'false', or 'auto')
     #[arg(long, value_name = "value", default_value = "auto", hide_default_value = true)]
     pub rootless: String,

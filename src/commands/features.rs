@@ -28,7 +28,7 @@ pub(super) fn run() -> Result<i32> {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
             "cgroup": {
-                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false
+                "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": false
             },
             "seccomp": seccomp(),
             "apparmor": {"enabled": true},

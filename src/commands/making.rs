@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
+use oci_spec::runtime::Spec;
 
-use super::{Global, activation, terminal};
-use crate::cgroups;
+use super::{CgroupManager, Global, activation, terminal};
+use crate::cgroups::systemd::Manager;
+use crate::cgroups::{self, Driver};
 use crate::cli::Making;
 use crate::container::check_id;
 use crate::container::console::{self, Caller, Sides};
@@ -39,7 +41,6 @@ pub(super) fn make(
     then: Then,
 ) -> Result<(Created, Option<Caller>)> {
     check_id(&args.id)?;
-    refuse(global)?;
     let image = sealed_image()?;
     let listening = activation::listening();
     let preserved = listening.saturating_add(args.preserve_fds);
@@ -63,8 +64,8 @@ pub(super) fn make(
         preserve_fds: preserved,
         rootless: global.rootless,
     };
-    let host = Cgroups::read(cgroups::counts_from_own(&checked.spec))?;
-    let plan = Plan::new(&args.id, &checked, &host, options)?;
+    let (host, driver) = cgroup_driver(global, &checked.spec)?;
+    let plan = Plan::new(&args.id, &checked, &host, &driver, options)?;
     let runnable = plan.process.is_some() || then == Then::Wait;
     ensure!(runnable, "process: required to run a container");
     let (detach, socket) = (then != Then::StartAttached, args.console_socket.as_deref());
@@ -86,10 +87,17 @@ pub(super) fn make(
     Ok((created, caller))
 }
 
-/// Options that ask for what this version cannot do.
-fn refuse(global: &Global) -> Result<()> {
-    ensure!(!global.systemd_cgroup, "--systemd-cgroup: not supported by this version");
-    Ok(())
+/// Where cgroups are to be made, and by whom.
+fn cgroup_driver(global: &Global, spec: &Spec) -> Result<(Cgroups, Driver)> {
+    Ok(match global.manager {
+        CgroupManager::Disabled => (Cgroups::default(), Driver::Cgroupfs),
+        CgroupManager::Cgroupfs => {
+            (Cgroups::read(cgroups::counts_from_own(spec))?, Driver::Cgroupfs)
+        }
+        CgroupManager::Systemd => {
+            (Cgroups::read(false)?, Driver::Systemd(Manager::ask(global.rootless)?))
+        }
+    })
 }
 
 /// Makes sure that this program runs from an image that no container can write to.

@@ -32,10 +32,34 @@ use crate::{host, log};
 pub struct Global {
     /// Where containers are kept.
     pub store: Store,
-    /// Make cgroups through systemd.
-    pub systemd_cgroup: bool,
+    /// Who makes cgroups.
+    pub manager: CgroupManager,
     /// Do without cgroups that the caller may not make, if nothing asks for them.
     pub rootless: bool,
+}
+
+/// Who makes cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// This program.
+    Cgroupfs,
+    /// systemd.
+    Systemd,
+    /// Nobody: containers stay in the cgroups of their runtime.
+    Disabled,
+}
+
+impl CgroupManager {
+    /// runc has a flag, crun an option as well, which Podman uses (ENGINES 2).
+    fn new(options: &cli::Global) -> Result<Self> {
+        Ok(match options.cgroup_manager.as_deref() {
+            None if options.systemd_cgroup => Self::Systemd,
+            None | Some("cgroupfs") => Self::Cgroupfs,
+            Some("systemd") => Self::Systemd,
+            Some("disabled") => Self::Disabled,
+            Some(other) => bail!("--cgroup-manager: unknown cgroup manager {other:?}"),
+        })
+    }
 }
 
 /// A command that failed.
@@ -66,11 +90,9 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
     if options.version {
         return version();
     }
-    let global = Global {
-        rootless: rootless(&options.rootless)?,
-        store: store(options.root)?,
-        systemd_cgroup: options.systemd_cgroup,
-    };
+    let manager = CgroupManager::new(&options)?;
+    let global =
+        Global { rootless: rootless(&options.rootless)?, store: store(options.root)?, manager };
     match command {
         Some(Command::Checkpoint(_)) => bail!("checkpoint: not supported by this version"),
         Some(Command::Create(args)) => create::run(&global, args),

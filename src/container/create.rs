@@ -154,6 +154,7 @@ impl Attempt<'_> {
             console: request.console,
         };
         let (ours, procfs) = self.clone_init(setup, ours)?;
+        self.place(&ours)?;
         // While init works there is time for this.
         self.save_pid(&mut facts, &procfs)?;
         self.serve(&ours, &procfs)?;
@@ -167,6 +168,17 @@ impl Attempt<'_> {
         let directory = self.directory.take().context("the container's directory")?;
         let init = self.init.take().context("the container's init")?;
         Ok(Created { container: Container { directory, facts }, init, gate })
+    }
+
+    /// Has systemd put the process that waits for it into the container's cgroups.
+    fn place(&mut self, channel: &Channel<FromRuntime, FromInit>) -> Result<()> {
+        if !self.plan.cgroups.waits_for_systemd() {
+            return Ok(());
+        }
+        let pid = self.init()?.pid;
+        let made = self.made.as_mut().context("the container's cgroups")?;
+        self.plan.cgroups.place(pid, made)?;
+        channel.send(&FromRuntime::Placed)
     }
 
     fn save_pid(&self, facts: &mut Facts, procfs: &Procfs) -> Result<()> {
@@ -207,7 +219,7 @@ impl Attempt<'_> {
             Case::Joined => 0,
             Case::Plain | Case::NewUser => namespaces.clone_flags(placed),
         };
-        setup.placed_by_clone = self.plan.cgroups.is_v2();
+        setup.placed_by_clone = setup.cgroups.unified().is_some() && self.plan.cgroups.is_v2();
         let mut cloned = clone3(flags(setup.placed_by_clone), setup.cgroups.unified());
         if cannot_place(&cloned, setup.cgroups.unified().is_some(), &setup.procfs)? {
             setup.cgroups = setup.cgroups.without_clone()?;

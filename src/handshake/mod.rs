@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   runtime                                init
+//!      |  Placed  ------------------------>  |   only if systemd makes the cgroup, around init
 //!      |  <--------------------  NeedIdMaps  |   only with a new user namespace
 //!      |  IdMapsWritten  ----------------->  |
 //!      |  <------------------  Forked(pid)   |   only with a joined user namespace: by the
@@ -58,6 +59,8 @@ pub enum FromInit {
 /// What the runtime tells init.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromRuntime {
+    /// Who was made is in the container's cgroups now.
+    Placed,
     /// The answer to `NeedIdMaps`.
     IdMapsWritten,
     /// The answer to `Forked`: the runtime knows init, and init may begin.

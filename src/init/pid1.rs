@@ -52,7 +52,7 @@ impl Setup<'_> {
         drop(log::take_waiting());
         match plan.namespaces.case() {
             Case::Joined => self.expect(&FromRuntime::Adopted)?,
-            Case::Plain | Case::NewUser => self.cgroups.enter()?,
+            Case::Plain | Case::NewUser => self.enter_cgroups()?,
         }
         affinity::reset();
         let offsets = time::open_offsets(&self.procfs, &plan.namespaces.time_offsets)?;
@@ -81,7 +81,16 @@ impl Setup<'_> {
         let Some(process) = &plan.process else { return Ok(None) };
         process.user.set_umask();
         process.set_machine()?;
+        process.make_cwd(&tree.root)?;
         process.become_user(&tree.root, &self.procfs, plan.seccomp.is_some()).map(Some)
+    }
+
+    /// Gets into the cgroups, or waits until systemd has done it.
+    pub(super) fn enter_cgroups(&self) -> Result<()> {
+        match self.plan.cgroups.waits_for_systemd() {
+            true => self.expect(&FromRuntime::Placed),
+            false => self.cgroups.enter(),
+        }
     }
 
     /// Waits until the runtime has mapped the ids of a new user namespace.

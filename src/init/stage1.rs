@@ -25,7 +25,7 @@ pub(super) fn run(setup: Setup<'_>) -> i32 {
 fn make_init(setup: &Setup<'_>) -> Result<Cloned> {
     prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).context("end with the runtime")?;
     prctl::set_name(c"orlop:[1:NS]").context("name the process")?;
-    setup.cgroups.enter()?;
+    setup.enter_cgroups()?;
     if let Some(process) = &setup.plan.process {
         process.set_own_oom_score(&setup.procfs)?;
     }

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use nix::unistd::geteuid;
 use oci_spec::runtime::{Linux, Spec};
 
-use crate::cgroups;
+use crate::cgroups::{self, Driver};
 use crate::hooks::Hooks;
 use crate::host;
 use crate::namespaces::device::Device;
@@ -83,6 +83,7 @@ impl Plan {
         id: &str,
         checked: &Checked,
         host: &host::Cgroups,
+        driver: &Driver,
         options: Options,
     ) -> Result<Self> {
         let spec = &checked.spec;
@@ -92,7 +93,15 @@ impl Plan {
             geteuid().is_root() || namespaces.has(Kind::User),
             "linux.namespaces: rootless container requires user namespaces"
         );
+        let annotations = annotations(spec);
         let cgroups = cgroups::Plan::new(linux, id, host, options.rootless)?;
+        let cgroups = match driver {
+            Driver::Cgroupfs => cgroups,
+            Driver::Systemd(manager) => {
+                let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+                cgroups.by_systemd(manager, path, id, annotations.iter())?
+            }
+        };
         let change = change(&namespaces, options, linux)?;
         let rootfs = Rootfs::from_spec(
             spec,
@@ -111,7 +120,7 @@ impl Plan {
         Ok(Self {
             id: id.to_string(),
             bundle: checked.bundle.clone(),
-            annotations: annotations(spec),
+            annotations,
             sysctls: Sysctl::from_spec(linux, &namespaces)?,
             cgroup_view: view(&cgroups, &namespaces).filter(|_| rootfs.shows_cgroups()),
             namespaces,

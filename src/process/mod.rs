@@ -178,8 +178,7 @@ impl Process {
     /// Turns this process into the program's user and finds the program, in the container.
     ///
     /// The order of the steps is forced:
-    /// 1. The working directory is made, and entered if it can be, while we are root (BXP-11,
-    ///    BXP-12). What a default of the environment needs is read by root as well.
+    /// 1. The working directory is entered, if it can be, while we are root (BXP-12). What a default of the environment needs is read by root as well.
     /// 2. The bounding set shrinks while `CAP_SETPCAP` is still there.
     /// 3. The labels come with the execve, but are asked for while `no_new_privs` is not set, under
     ///    which AppArmor allows fewer changes.
@@ -242,10 +241,21 @@ impl Process {
         sys::caps::set(last).context("linux.seccomp: drop capabilities behind the filter")
     }
 
+    /// Makes the working directory of a container's first process if it is missing (BXP-11). For
+    /// one that joins, a missing directory is an error.
+    ///
+    /// # Errors
+    /// When it can be neither opened nor made, but for a directory that is closed to root.
+    pub fn make_cwd(&self, root: &Root) -> Result<()> {
+        match root.open_making(&self.cwd, Missing::MakeDirectory) {
+            Ok(_) | Err(Errno::EACCES | Errno::EPERM) => Ok(()),
+            Err(errno) => Err(self.cwd_error(errno)),
+        }
+    }
+
     /// Returns whether root may enter it; a directory of the user's own may be closed to root.
     fn enter_cwd_as_root(&self, root: &Root) -> Result<bool> {
-        let made = root.open_making(&self.cwd, Missing::MakeDirectory).map(drop);
-        match made.and_then(|()| chdir(root, &self.cwd)) {
+        match chdir(root, &self.cwd) {
             Ok(()) => Ok(true),
             Err(Errno::EACCES | Errno::EPERM) => Ok(false),
             Err(errno) => Err(self.cwd_error(errno)),

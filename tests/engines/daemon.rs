@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::docker::{self, IMAGE, OURS, REFERENCE};
 use crate::harness::{DEADLINE, Output, host, reference, runtime, wait_until_gone};
+use crate::podman;
 use crate::sandbox::{self, DIRECTORY};
 
 /// The running daemon.
@@ -33,6 +34,7 @@ impl Daemon {
             wait_until_ready(&ready, program, daemon);
         }
         make_image();
+        podman::prepare();
         Self { mounts: host::mount_table() }
     }
 
@@ -50,6 +52,9 @@ impl Daemon {
         let mounts = host::mount_table().into_iter().filter(|line| !self.mounts.contains(line));
         // The daemon keeps this one of the first container with the host's network.
         let mounts = mounts.filter(|line| !line.contains("/netns/default "));
+        // Podman keeps these two.
+        let mounts = mounts.filter(|line| !line.contains(" /run/netns "));
+        let mounts = mounts.filter(|line| !line.contains("/podman/overlay "));
         left.extend(mounts.map(|line| format!("mount {line}")));
         let states = sandbox::below(Path::new(&format!("{DIRECTORY}/exec/runtime-{OURS}/moby")));
         left.extend(states.iter().map(|path| format!("state {}", path.display())));

@@ -12,8 +12,10 @@
 mod daemon;
 mod docker;
 mod harness;
+mod podman;
 mod sandbox;
 
+mod buildah;
 mod commands;
 mod confinement;
 mod errors;
@@ -22,6 +24,7 @@ mod identity;
 mod lifecycle;
 mod limits;
 mod networks;
+mod podman_cases;
 mod process;
 
 use std::process::ExitCode;
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     sandbox::enter();
     let daemon = daemon::Daemon::start();
     let tested = run();
+    podman::finish();
     let left = daemon.leftovers();
     for line in &left {
         println!("left behind: {line}");
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     let suites = [
+        Suite { name: "buildah", tests: buildah::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "confinement", tests: confinement::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
@@ -57,6 +62,7 @@ fn run() -> ExitCode {
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
         Suite { name: "limits", tests: limits::TESTS },
         Suite { name: "networks", tests: networks::TESTS },
+        Suite { name: "podman", tests: podman_cases::TESTS },
         Suite { name: "process", tests: process::TESTS },
     ];
     suite::run(&suites)

@@ -282,10 +282,6 @@ fn what_is_not_built_yet_is_refused() {
         let path = path.replace("personality", "personality.flags");
         refused(&case, &format!("{path}: not supported by this version"));
     }
-    let case = Case::new(&[]);
-    case.write_config();
-    let words = ["--systemd-cgroup", "create", &case.id];
-    refused_with(&case, &words, ": not supported by this version");
 }
 
 fn ids_that_are_no_ids() {

@@ -12,6 +12,7 @@ use crate::tests;
 
 tests! {
     a_link_named_runc_goes_by_that_name needs [Root] unlike runc "has that name",
+    exec_does_not_make_its_working_directory needs [Root],
     a_pidfd_is_sent_to_the_receiver_of_an_annotation needs [Root] unlike runc "has an option only",
 }
 
@@ -52,4 +53,12 @@ fn a_pidfd_is_sent_to_the_receiver_of_an_annotation() {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let info = info.expect("read");
     assert!(info.contains(&format!("\nPid:\t{}\n", case.pid())), "{info}");
+}
+
+/// As under runc: `docker exec --workdir` of a directory that is not there is an error.
+fn exec_does_not_make_its_working_directory() {
+    let case = Case::running();
+    let text = "chdir to cwd (\"/nosuch\") set in config.json failed: no such file or directory";
+    case.exec_with(&["--cwd", "/nosuch"], &["true"]).fails(255, text);
+    assert!(!case.rootfs().join("nosuch").exists());
 }

@@ -31,7 +31,16 @@ pub enum Needs {
     /// Docker with all that it needs, and the right to make namespaces for it.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Docker,
+    /// Podman with conmon and a network.
+    #[allow(dead_code, reason = "only the engine tests need it")]
+    Podman,
+    /// Buildah.
+    #[allow(dead_code, reason = "only the engine tests need it")]
+    Buildah,
 }
+
+/// Programs that Podman executes.
+const PODMAN: [&str; 3] = ["podman", "conmon", "iptables"];
 
 /// Programs that Docker's daemon executes, and those of its tests.
 const DOCKER: [&str; 7] = [
@@ -63,6 +72,11 @@ impl Needs {
                 let missing = DOCKER.iter().find(|name| !has_program(name));
                 return missing.map(|name| format!("needs {name}"));
             }
+            Self::Podman => {
+                let missing = PODMAN.iter().find(|name| !has_program(name));
+                return missing.map(|name| format!("needs {name}"));
+            }
+            Self::Buildah if !has_program("buildah") => "needs buildah",
             _ => return None,
         };
         Some(why.to_string())

@@ -14,6 +14,11 @@ SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags
 CARGO := cargo --quiet
 VALIDATION := github.com/opencontainers/runtime-tools
 
+# Runs the integration tests there, as root or, with VM_USER=ordinary, as somebody else;
+# DRIVER=systemd has systemd make all cgroups.
+IN_VM = $(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
+  test --target $(TARGET) --test integration --
+
 .PHONY: help build run test conformance engines vm-test lint bundles bench bench-seccomp reference install
 
 help: ## Show this list
@@ -45,12 +50,12 @@ conformance: build ## The validation suite of opencontainers/runtime-tools (need
 	  target/conformance/
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test conformance -- $(T)
 
-vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd, all privileges
+vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd, root and not
 	@test -x "$(VM)" || { echo "there is no virtual machine: $(VM) (VM=PROGRAM)" >&2; exit 1; }
 	$(VM) build
 	$(CARGO) build --target $(TARGET) --examples
-	$(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
-	  test --target $(TARGET) --test integration -- $(T)
+	$(IN_VM) $(T)
+	[ -n "$(T)" ] || VM_USER=ordinary $(IN_VM) units::
 
 lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed
 	cargo fmt --check

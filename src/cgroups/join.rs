@@ -131,6 +131,23 @@ impl Record {
         Ok(entry)
     }
 
+    /// systemd can put a process into a cgroup that the caller may not move it to: one that is below
+    /// another of his is not his to leave.
+    #[must_use]
+    pub fn can_attach(&self) -> bool {
+        self.v2 && self.unit.is_some()
+    }
+
+    /// Has systemd put the process `pid` into the container's cgroup.
+    ///
+    /// # Errors
+    /// When it cannot be told, or refuses.
+    pub fn attach(&self, below: &Below, pid: Pid) -> Result<()> {
+        let (Some(unit), Some(place)) = (&self.unit, self.groups.first()) else { return Ok(()) };
+        let directory = below.directory(place)?;
+        unit.attach(directory.strip_prefix(&place.directory)?, pid)
+    }
+
     /// Takes a process of this runtime out of a frozen cgroup, where it could not even die.
     ///
     /// Only v1 is like that: there it moves to the cgroup of the runtime, which thaws it.

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::setting::{self, Setting, write, write_each};
 use super::v1::cpuset;
 use super::v2::device_program;
-use super::{Group, Plan, Rights, processes, remove, systemd};
+use super::{Group, Plan, Record, Rights, owner, processes, remove, systemd};
 use crate::log;
 
 /// How init gets into its cgroups: everything is open before it is born.
@@ -89,6 +89,9 @@ pub struct Made {
     directories: Vec<PathBuf>,
     /// What systemd has made.
     unit: Option<systemd::Unit>,
+    /// The file of the cgroup above that counts whom the kernel killed for want of memory, and the
+    /// number that was in it.
+    killed_above: Option<(PathBuf, u64)>,
     /// The container's own that could not be had and are done without.
     missing: Vec<PathBuf>,
 }
@@ -104,6 +107,24 @@ impl Made {
                 log::debug(|| format!("{error:#}"));
             }
         }
+    }
+
+    /// Remembers how many were killed below the cgroup above `directory`: systemd removes a cgroup
+    /// with its last process, before anybody could look into it. The one above counts as well.
+    fn watch(&mut self, directory: &Path) {
+        let above = directory.parent().map(|above| above.join(processes::MEMORY_EVENTS));
+        let count = above.as_deref().and_then(processes::oom_kills);
+        self.killed_above = above.zip(count);
+    }
+
+    /// The kernel has killed a process of the container for want of memory.
+    #[must_use]
+    pub fn oom_killed(&self, record: &Record) -> bool {
+        let above = || {
+            let (file, before) = self.killed_above.as_ref()?;
+            Some(processes::oom_kills(file)? > *before)
+        };
+        record.oom_killed().or_else(above).unwrap_or(false)
     }
 
     /// The container has the cgroup `directory`.
@@ -167,7 +188,7 @@ impl Plan {
                 processes::check_unused(&group.directory)?;
             }
             match group.is_unified() {
-                true => self.make_unified(group, new)?,
+                true => self.make_unified(group, new, made)?,
                 false => self.make_v1(group)?,
             }
             entry.add(&group.directory, group.is_unified())?;
@@ -187,13 +208,16 @@ impl Plan {
     /// The first step that fails; what is to be undone is in `made`.
     pub fn place(&self, pid: Pid, made: &mut Made) -> Result<()> {
         let Some(planned) = &self.unit else { return Ok(()) };
-        made.unit = Some(planned.unit.clone());
-        planned.start(pid)?;
+        let started = planned.start(pid);
+        if !started.as_ref().is_err_and(systemd::is_somebody_elses) {
+            made.unit = Some(planned.unit.clone());
+        }
+        started?;
         for group in &self.groups {
             if self.v2 {
                 let there = group.directory.is_dir();
                 ensure!(there, "systemd has made no cgroup {}", group.directory.display());
-                self.make_unified(group, true)?;
+                self.make_unified(group, true, made)?;
                 continue;
             }
             // It makes those that it has a use for.
@@ -243,7 +267,7 @@ impl Plan {
     }
 
     /// Beside hierarchies of v1 this one has no controllers and no limits.
-    fn make_unified(&self, group: &Group, new: bool) -> Result<()> {
+    fn make_unified(&self, group: &Group, new: bool, made: &mut Made) -> Result<()> {
         if !self.v2 {
             return Ok(());
         }
@@ -258,6 +282,15 @@ impl Plan {
         }
         if !self.devices.allow_everything() {
             self.devices_may_fail(device_program::attach(&self.devices, &group.directory))?;
+        }
+        made.watch(&group.directory);
+        let given = self.owner.map_or(Ok(()), |uid| owner::give(&group.directory, uid));
+        match given {
+            // Only root may give to others.
+            Err(error) if self.rights != Rights::Root && is_refused(&error) => {
+                log::debug(|| format!("go on as the owner: {error:#}"));
+            }
+            other => other?,
         }
         Ok(())
     }

@@ -7,10 +7,14 @@ pub mod devices;
 mod freezer;
 mod join;
 mod make;
+pub mod oom;
+mod owner;
 mod path;
 pub mod processes;
+pub mod rdt;
 mod remove;
 mod setting;
+pub mod stats;
 pub mod systemd;
 mod update;
 mod v1;
@@ -22,6 +26,7 @@ pub use make::{Entry, Made};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use nix::unistd::{Uid, geteuid};
 use oci_spec::runtime::{Linux, LinuxResources, Spec};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +44,8 @@ pub struct Plan {
     v2: bool,
     /// The unit, if systemd makes the cgroups.
     unit: Option<systemd::Planned>,
+    /// Whose the cgroup is to be, if not the caller's.
+    owner: Option<Uid>,
     /// What the caller may do about them.
     rights: Rights,
 }
@@ -136,8 +143,15 @@ impl Plan {
             devices: Devices::from_rules(rules, configured)?,
             v2,
             unit: None,
+            owner: None,
             rights,
         })
+    }
+
+    /// Gives the cgroup of v2 to a user; those of v1 cannot be given away safely (CGO-02).
+    #[must_use]
+    pub fn owned_by(self, owner: Option<Uid>) -> Self {
+        Self { owner: owner.filter(|owner| self.v2 && *owner != geteuid()), ..self }
     }
 
     /// The directories, one per hierarchy.
@@ -200,7 +214,29 @@ struct Place {
     directory: PathBuf,
 }
 
+/// How a container's cgroups are shown: who has made them, and where.
+#[derive(Debug, Serialize)]
+pub struct Shown<'a> {
+    driver: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+    directories: Vec<&'a Path>,
+}
+
 impl Record {
+    /// What a user is told.
+    #[must_use]
+    pub fn shown(&self) -> Shown<'_> {
+        let directories = self.groups.iter().map(|place| place.directory.as_path()).collect();
+        let unit = self.unit.as_ref().map(systemd::Unit::name);
+        let driver = match unit {
+            Some(_) => "systemd",
+            None if self.groups.is_empty() => "disabled",
+            None => "cgroupfs",
+        };
+        Shown { driver, unit, directories }
+    }
+
     /// There is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -138,14 +138,12 @@ impl Record {
         let _ = write(&directory.join(file), thawed);
     }
 
-    /// The kernel killed a process of the container for want of memory.
+    /// The kernel killed a process of the container for want of memory; `None` when its cgroup
+    /// cannot tell any more.
     #[must_use]
-    pub fn oom_killed(&self) -> bool {
-        let file = if self.v2 { "memory.events" } else { "memory.oom_control" };
-        let directory = self.directory("memory");
-        let text = directory.and_then(|directory| fs::read_to_string(directory.join(file)).ok());
-        let count = |line: &str| line.strip_prefix("oom_kill ")?.parse::<u64>().ok();
-        text.iter().flat_map(|text| text.lines()).any(|line| count(line).is_some_and(|n| n > 0))
+    pub fn oom_killed(&self) -> Option<bool> {
+        let file = if self.v2 { MEMORY_EVENTS } else { "memory.oom_control" };
+        oom_kills(&self.directory("memory")?.join(file)).map(|count| count > 0)
     }
 
     /// Sends a signal to all processes that there are now.
@@ -155,6 +153,15 @@ impl Record {
     pub fn signal_all(&self, number: i32) -> Result<()> {
         self.processes()?.into_iter().try_for_each(|pid| signal(pid, number))
     }
+}
+
+/// Tells, on v2, what happened for want of memory in a cgroup and below it.
+pub(super) const MEMORY_EVENTS: &str = "memory.events";
+
+/// How many processes the kernel has killed for want of memory, as such a file counts.
+pub(super) fn oom_kills(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
 }
 
 fn signal(pid: Pid, number: i32) -> Result<()> {

@@ -139,6 +139,11 @@ impl Update {
         write_in_order(&self.writes, &mut done).inspect_err(|_| self.undo(&done))
     }
 
+    /// Takes all of it back, after something else has failed.
+    pub fn undo_all(&self) {
+        self.undo(&(0..self.writes.len()).collect::<Vec<_>>());
+    }
+
     fn undo(&self, done: &[usize]) {
         let former = done.iter().rev().filter_map(|index| self.former[*index].clone());
         if let Err(error) = write_in_order(&former.collect::<Vec<_>>(), &mut Vec::new()) {

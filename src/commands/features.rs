@@ -15,7 +15,6 @@ use crate::seccomp::{FLAGS, is_supported};
 pub(super) fn run() -> Result<i32> {
     let mut capabilities: Vec<_> = caps::all().iter().map(ToString::to_string).collect();
     capabilities.sort_unstable();
-    let no = json!({"enabled": false});
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": crate::spec::VERSION,
@@ -28,12 +27,12 @@ pub(super) fn run() -> Result<i32> {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
             "cgroup": {
-                "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": false
+                "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true
             },
             "seccomp": seccomp(),
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": no,
+            "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
             "mountExtensions": {"idmap": {"enabled": true}},
             "netDevices": {"enabled": true},
         },

@@ -3,6 +3,7 @@
 mod activation;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -97,7 +98,7 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
         Some(Command::Checkpoint(_)) => bail!("checkpoint: not supported by this version"),
         Some(Command::Create(args)) => create::run(&global, args),
         Some(Command::Delete(args)) => delete::run(&global, &args),
-        Some(Command::Events(_)) => bail!("events: not supported by this version"),
+        Some(Command::Events(args)) => events::run(&global, &args),
         Some(Command::Exec(args)) => exec::run(&global, args),
         Some(Command::Features(_)) => features::run(),
         Some(Command::Kill(args)) => kill::run(&global, &args),

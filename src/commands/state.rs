@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::{Global, output};
+use crate::cgroups;
 use crate::cli::State;
 use crate::container::Container;
 use crate::container::status::Status;
@@ -24,6 +25,8 @@ pub(super) struct Shown<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: &'a BTreeMap<String, String>,
     pub(super) owner: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<cgroups::Shown<'a>>,
 }
 
 impl<'a> Shown<'a> {
@@ -45,6 +48,7 @@ impl<'a> Shown<'a> {
             created: &facts.created,
             annotations: &facts.annotations,
             owner,
+            cgroup: None,
         })
     }
 }
@@ -55,7 +59,8 @@ impl<'a> Shown<'a> {
 /// When there is none of that name.
 pub(super) fn run(global: &Global, args: &State) -> Result<i32> {
     let container = global.store.look_up(&args.id)?;
-    let shown = Shown::new(&container, String::new())?;
+    let mut shown = Shown::new(&container, String::new())?;
+    shown.cgroup = Some(container.facts.cgroups.shown());
     output(&serde_json::to_string_pretty(&shown).context("encode the state")?)?;
     Ok(0)
 }

@@ -5,6 +5,7 @@ use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
 use super::Global;
+use crate::cgroups::rdt::Schemas;
 use crate::cli::Update;
 use crate::log;
 use crate::spec::resources;
@@ -18,10 +19,12 @@ pub(super) fn run(global: &Global, args: &Update) -> Result<i32> {
     let container = global.store.take(&args.id)?;
     let (resources, warnings) = read(args)?;
     warnings.iter().for_each(log::warn);
-    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    ensure!(!filled(&args.l3_cache_schema), "Intel RDT/CAT: l3 cache schema is not enabled");
-    ensure!(!filled(&args.mem_bw_schema), "Intel RDT/MBA: memory bandwidth schema is not enabled");
-    container.update(&resources)?;
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let schemas = Schemas {
+        l3_cache: filled(&args.l3_cache_schema),
+        memory_bandwidth: filled(&args.mem_bw_schema),
+    };
+    container.update(&resources, &schemas)?;
     Ok(0)
 }
 

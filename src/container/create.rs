@@ -12,7 +12,7 @@ use nix::unistd::{Pid, geteuid};
 use super::child::{Child, cannot_place};
 use super::state::{self, Facts, save_config};
 use super::{Container, Directory, Store, delete, notify, pid_file};
-use crate::cgroups::Made;
+use crate::cgroups::{Made, rdt};
 use crate::error::Remote;
 use crate::handshake::channel::{Channel, pair};
 use crate::handshake::{FromInit, FromRuntime, gate};
@@ -139,6 +139,7 @@ impl Attempt<'_> {
         let (made, cgroups) = plan.cgroups.make()?;
         facts.cgroups = plan.cgroups.record_of(&made);
         self.made = Some(made);
+        self.make_rdt(&mut facts)?;
         let (ours, channel) = pair("runtime", "container's init")?;
         let setup = init::Setup {
             plan,
@@ -158,6 +159,9 @@ impl Attempt<'_> {
         // While init works there is time for this.
         self.save_pid(&mut facts, &procfs)?;
         self.serve(&ours, &procfs)?;
+        if let Some(rdt) = &facts.rdt {
+            rdt.place(self.init()?.pid)?;
+        }
         if plan.namespaces.case() == Case::Joined {
             self.save_pid(&mut facts, &procfs)?;
         }
@@ -179,6 +183,17 @@ impl Attempt<'_> {
         let made = self.made.as_mut().context("the container's cgroups")?;
         self.plan.cgroups.place(pid, made)?;
         channel.send(&FromRuntime::Placed)
+    }
+
+    /// Makes the group of resctrl, which is written down at once: groups are few.
+    fn make_rdt(&self, facts: &mut Facts) -> Result<()> {
+        let Some(plan) = &self.plan.rdt else { return Ok(()) };
+        let record = plan.make()?;
+        facts.rdt = Some(record.clone());
+        facts.save(self.directory()?).inspect_err(|_| {
+            // Nobody would find it any more; what is read in the end does not know of it.
+            let _ = record.remove();
+        })
     }
 
     fn save_pid(&self, facts: &mut Facts, procfs: &Procfs) -> Result<()> {
@@ -280,7 +295,8 @@ impl Attempt<'_> {
                     return Err(anyhow!(remote).context("error during container init"));
                 }
                 None => {
-                    let oom = self.plan.cgroups.record().oom_killed();
+                    let record = self.plan.cgroups.record();
+                    let oom = self.made.as_ref().is_some_and(|made| made.oom_killed(&record));
                     return Err(self.init()?.why_it_ended("the container's init", oom));
                 }
             }
@@ -357,6 +373,7 @@ impl Attempt<'_> {
                 note(facts.cgroups.end_all(delete::deadline()));
             }
             note(facts.unmount());
+            note(facts.rdt.as_ref().map_or(Ok(()), rdt::Record::remove));
         }
         if let Some(made) = self.made.take() {
             made.undo();

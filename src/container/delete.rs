@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Container;
 use super::status::{Command, Status, allow};
+use crate::cgroups::rdt;
 use crate::hooks::Hooks;
 use crate::plan::Plan;
 use crate::spec::state::State;
@@ -79,6 +80,7 @@ pub fn destroy(container: &Container) -> Result<()> {
         facts.cgroups.end_all(deadline())?;
     }
     facts.cgroups.remove()?;
+    facts.rdt.as_ref().map_or(Ok(()), rdt::Record::remove)?;
     facts.unmount()?;
     container.directory.remove()?;
     poststop(

@@ -58,7 +58,8 @@ impl Container {
         let procfs = Procfs::open()?;
         let cgroups = self.facts.cgroups.open(cgroup, &procfs, pid)?;
         let target = Target { pid, pidfd };
-        let setup = init::Exec { plan, channel, target, cgroups, procfs, console };
+        let by_systemd = false;
+        let setup = init::Exec { plan, channel, target, cgroups, by_systemd, procfs, console };
         let (child, ours, procfs) = self.clone_process(setup, ours, cgroup)?;
         let mut talk = Talk {
             child,
@@ -111,6 +112,10 @@ impl Container {
             setup.cgroups = cgroups.without_clone()?;
             cloned = clone3(0, None);
         }
+        if matches!(cloned, Err(Errno::EACCES | Errno::EPERM)) && self.facts.cgroups.can_attach() {
+            setup.by_systemd = true;
+            cloned = clone3(0, None);
+        }
         match cloned.context("clone3")? {
             Cloned::Child => {
                 // Its runtime's end of the channel would keep its death from being noticed.
@@ -122,9 +127,24 @@ impl Container {
                     // A runtime that stays where it is does no harm.
                     let _ = set_affinity(&before);
                 }
-                Ok((Child { pid, pidfd }, ours, setup.procfs))
+                let child = Child { pid, pidfd };
+                if setup.by_systemd {
+                    self.attach(&child, &ours, cgroup).inspect_err(|_| child.end())?;
+                }
+                Ok((child, ours, setup.procfs))
             }
         }
+    }
+
+    /// Has systemd put a process, which waits for it, into the container's cgroup.
+    fn attach(
+        &self,
+        child: &Child,
+        channel: &Channel<FromRuntime, FromInit>,
+        cgroup: &Below,
+    ) -> Result<()> {
+        self.facts.cgroups.attach(cgroup, child.pid)?;
+        channel.send(&FromRuntime::Placed)
     }
 
     fn undo(&self, talk: &Talk<'_>) {
@@ -191,6 +211,9 @@ impl Talk<'_> {
     /// Does what would have been in the way of the process, or is beyond its rights.
     fn commit(&self, limits: &[usize]) -> Result<()> {
         rlimits::set(&self.plan.process.rlimits, limits, self.child.pid)?;
+        if let Some(rdt) = &self.facts.rdt {
+            rdt.place(self.child.pid)?;
+        }
         if let Some(path) = self.pidfd_socket {
             self.child.send_pidfd(path, "setns")?;
         }

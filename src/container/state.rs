@@ -58,6 +58,9 @@ pub struct Facts {
     pub keyring: bool,
     /// Where its cgroups are.
     pub cgroups: cgroups::Record,
+    /// Its group of resctrl, if it has one.
+    #[serde(default)]
+    pub rdt: Option<cgroups::rdt::Record>,
     /// What was mounted on the host, which only a container without a mount namespace does.
     pub host_mount: Option<HostMount>,
     /// The hooks that run after it was started and after it is gone. They are those of the
@@ -85,6 +88,7 @@ impl Facts {
             own_pid_namespace: plan.namespaces.is_new(Kind::Pid),
             keyring: plan.new_keyring,
             cgroups: plan.cgroups.record(),
+            rdt: None,
             host_mount: plan.rootfs.host_mount()?,
             hooks: plan.hooks.clone(),
         })

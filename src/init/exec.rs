@@ -38,6 +38,8 @@ pub struct Exec<'a> {
     pub target: Target,
     /// The way into the cgroups.
     pub cgroups: Entry,
+    /// It waits until systemd has put it into the cgroup instead.
+    pub by_systemd: bool,
     /// The host's procfs.
     pub procfs: Procfs,
     /// For whom a terminal is to be made.
@@ -99,7 +101,7 @@ impl Exec<'_> {
     fn join_with_user(&self) -> Result<()> {
         prctl::set_pdeathsig(Signal::SIGKILL).context("end with the runtime")?;
         prctl::set_name(c"orlop:[1:EXEC]").context("name the process")?;
-        self.cgroups.enter()?;
+        self.enter_cgroups()?;
         self.plan.process.set_own_oom_score(&self.procfs)?;
         prctl::set_dumpable(false).context("hide from other processes")?;
         self.target.join(&self.procfs, &self.plan.namespaces)?;
@@ -119,7 +121,7 @@ impl Exec<'_> {
         if plan.joins(Kind::User) {
             expect(&self.channel, &FromRuntime::Adopted)?;
         } else {
-            self.cgroups.enter()?;
+            self.enter_cgroups()?;
             let mut kinds = plan.namespaces.clone();
             kinds.retain(|kind| *kind != Kind::Pid);
             self.target.join(&self.procfs, &kinds)?;
@@ -137,6 +139,13 @@ impl Exec<'_> {
         plan.process.user.set_umask();
         plan.process.set_machine()?;
         plan.process.become_user(&root, &self.procfs, plan.seccomp.is_some())
+    }
+
+    fn enter_cgroups(&self) -> Result<()> {
+        match self.by_systemd {
+            true => expect(&self.channel, &FromRuntime::Placed),
+            false => self.cgroups.enter(),
+        }
     }
 
     fn set_streams(&mut self, root: &Root) -> Result<()> {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use nix::unistd::geteuid;
-use oci_spec::runtime::{Linux, Spec};
+use nix::unistd::{Uid, geteuid};
+use oci_spec::runtime::{Linux, Mount, Spec};
 
 use crate::cgroups::{self, Driver};
 use crate::hooks::Hooks;
@@ -50,6 +50,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// Cgroups to make.
     pub cgroups: cgroups::Plan,
+    /// Its group of resctrl, if it has one.
+    pub rdt: Option<cgroups::rdt::Plan>,
     /// What the container sees of cgroups, if it sees them.
     pub cgroup_view: Option<View>,
     /// Mounts, devices, masks.
@@ -116,6 +118,9 @@ impl Plan {
         if let Some(process) = &process {
             process.check(namespaces.has(Kind::User))?;
         }
+        let owner = process.as_ref().filter(|_| may_own_cgroup(spec, &namespaces));
+        let owner = owner.and_then(|process| namespaces.maps.host_uid(process.user.uid));
+        let cgroups = cgroups.owned_by(owner.map(Uid::from_raw));
         let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Ok(Self {
             id: id.to_string(),
@@ -125,6 +130,7 @@ impl Plan {
             cgroup_view: view(&cgroups, &namespaces).filter(|_| rootfs.shows_cgroups()),
             namespaces,
             cgroups,
+            rdt: cgroups::rdt::Plan::new(linux, id),
             rootfs,
             seccomp: process.is_some().then(|| Filter::from_spec(spec)).transpose()?.flatten(),
             process,
@@ -160,6 +166,18 @@ impl Plan {
     pub fn pidfd_receiver(&self) -> Option<&Path> {
         self.annotations.get("run.oci.pidfd_receiver").map(Path::new)
     }
+}
+
+/// The program's user may get the cgroup: it is the root of what he sees, and he can write there
+/// (CGO-03, CGO-04).
+fn may_own_cgroup(spec: &Spec, namespaces: &Namespaces) -> bool {
+    let is_writable = |mount: &Mount| {
+        let options = mount.options().as_deref().unwrap_or_default();
+        mount.destination() == Path::new("/sys/fs/cgroup")
+            && mount.source().as_deref() == Some(Path::new("cgroup"))
+            && !options.iter().any(|option| option == "ro")
+    };
+    namespaces.is_new(Kind::Cgroup) && spec.mounts().iter().flatten().any(is_writable)
 }
 
 fn annotations(spec: &Spec) -> BTreeMap<String, String> {

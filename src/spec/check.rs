@@ -155,6 +155,9 @@ fn linux(linux: &Linux) -> Result<()> {
     if let Some(resources) = linux.resources() {
         super::resources::check(resources)?;
     }
+    if let Some(rdt) = linux.intel_rdt() {
+        super::rdt::check(rdt)?;
+    }
     for (name, paths) in restricted_paths(linux) {
         let path = format!("linux.{name}");
         each(&path, paths, |path, value| absolute(path, Path::new(value)))?;

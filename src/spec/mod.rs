@@ -11,6 +11,7 @@ pub mod joining;
 pub mod numbers;
 mod presence;
 mod process;
+mod rdt;
 pub mod resources;
 pub mod seccomp;
 pub mod state;

@@ -26,11 +26,8 @@ type Asked = Vec<(String, bool)>;
 fn linux(linux: &Linux, asked: &mut Asked) {
     let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());
     asked.extend(
-        [
-            ("linux.intelRdt", linux.intel_rdt().is_some()),
-            ("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty())),
-        ]
-        .map(|(path, asked)| (path.to_string(), asked)),
+        [("linux.personality.flags", flags.is_some_and(|flags| !flags.is_empty()))]
+            .map(|(path, asked)| (path.to_string(), asked)),
     );
 }
 

@@ -26,6 +26,7 @@ mod limits;
 mod networks;
 mod podman_cases;
 mod process;
+mod resources;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,7 @@ fn run() -> ExitCode {
         Suite { name: "networks", tests: networks::TESTS },
         Suite { name: "podman", tests: podman_cases::TESTS },
         Suite { name: "process", tests: process::TESTS },
+        Suite { name: "resources", tests: resources::TESTS },
     ];
     suite::run(&suites)
 }

@@ -33,6 +33,11 @@ tests! {
     an_empty_cgroup_is_used needs [Root],
     what_a_container_makes_below_its_cgroup_is_removed needs [Root],
     a_failed_create_removes_every_cgroup_it_made needs [Root] unlike runc "keeps the upper ones",
+    many_at_a_time_leave_nothing needs [Root],
+}
+
+fn many_at_a_time_leave_nothing() {
+    crate::units::many(|| Case::new(&["wait"]));
 }
 
 fn directory(controller: &str, case: &Case) -> PathBuf {

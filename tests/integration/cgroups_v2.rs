@@ -30,6 +30,8 @@ tests! {
     kill_reaches_processes_in_cgroups_below needs [Root, CgroupV2],
     cgroups_are_shown_with_and_without_a_namespace needs [Root, CgroupV2],
     a_container_makes_cgroups_below_its_own needs [Root, CgroupV2],
+    only_what_may_be_delegated_is_the_users needs [Root, CgroupV2]
+        unlike runc "does it with systemd only",
 }
 
 fn directory(path: &str) -> PathBuf {
@@ -354,4 +356,33 @@ fn a_container_makes_cgroups_below_its_own() {
     case.namespace("cgroup", Some(json!({"type": "cgroup"})));
     assert_eq!(case.run().ok(), "ok\nok\n0::/below\n");
     assert_eq!(case.leftovers(), Vec::<String>::new());
+}
+
+/// He has a cgroup namespace and a writable mount, or else nothing is his (CGO-01 to CGO-08).
+fn only_what_may_be_delegated_is_the_users() {
+    use std::os::unix::fs::MetadataExt;
+    for (namespace, options, owner) in
+        [(true, &["nosuid"][..], 1000), (true, &["ro"], 0), (false, &["nosuid"], 0)]
+    {
+        let mut case = Case::new(&["wait"]);
+        case.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        case.set("/mounts/-", cgroup_mount(options));
+        if namespace {
+            case.namespace("cgroup", Some(json!({"type": "cgroup"})));
+        }
+        case.run_detached();
+        let owner_of = |name: &str| {
+            let path = directory(&case.cgroup()).join(name);
+            fs::metadata(path).expect("look at a file of a cgroup").uid()
+        };
+        for (name, want) in [
+            ("", owner),
+            ("cgroup.procs", owner),
+            ("cgroup.subtree_control", owner),
+            ("memory.max", 0),
+            ("cgroup.freeze", 0),
+        ] {
+            assert_eq!(owner_of(name), want, "{name} {namespace} {options:?}");
+        }
+    }
 }

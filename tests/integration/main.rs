@@ -11,11 +11,13 @@ mod harness;
 mod activation;
 mod attacks;
 mod bad_input;
+mod bus;
 mod cgroups;
 mod cgroups_v2;
 mod commands;
 mod documents;
 mod drop_in;
+mod events;
 mod exec;
 mod hooks;
 mod id_maps;
@@ -35,6 +37,7 @@ mod sandboxes;
 mod seccomp;
 mod security;
 mod terminal;
+mod units;
 mod updates;
 mod verification;
 
@@ -47,11 +50,13 @@ fn main() -> ExitCode {
         Suite { name: "activation", tests: activation::TESTS },
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
+        Suite { name: "bus", tests: bus::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "drop_in", tests: drop_in::TESTS },
+        Suite { name: "events", tests: events::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
@@ -71,6 +76,7 @@ fn main() -> ExitCode {
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
+        Suite { name: "units", tests: units::TESTS },
         Suite { name: "updates", tests: updates::TESTS },
         Suite { name: "verification", tests: verification::TESTS },
     ])

@@ -26,7 +26,7 @@ tests! {
         unlike runc "leaves it to the kernel",
     a_container_that_is_stopped_or_not_there_is_refused needs [Root],
     a_paused_container_is_updated needs [Root],
-    a_lower_limit_of_processes_holds needs [Root],
+    a_lower_limit_of_processes_holds needs [Root] unlike runc "has more threads itself",
     a_container_under_load_is_updated needs [Root],
     kernel_memory_is_passed_over_with_a_warning needs [Root],
     cache_schemas_need_resctrl needs [Root],
@@ -259,7 +259,7 @@ fn what_fails_changes_nothing() {
     for bad in [["--cpuset-cpus", "9999"], ["--cpu-quota", "1"], ["--cpuset-mems", "x"]] {
         let words: Vec<_> =
             ["update"].iter().chain(&all).chain(&bad).copied().chain([case.id.as_str()]).collect();
-        case.runtime(&words).fails(1, "linux.resources.cpu.");
+        case.runtime(&words).fails(1, "linux.resources.cpu");
         assert_eq!(contents(), before, "{bad:?}");
     }
 }
@@ -415,4 +415,8 @@ fn cache_schemas_need_resctrl() {
     ] {
         case.runtime(&["update", option, "x", &case.id]).fails(1, want);
     }
+    let mut case = Case::new(&[]);
+    case.set("/linux/intelRdt", json!({}));
+    case.create().fails(1, "linux.intelRdt: Intel RDT not available");
+    assert_eq!(case.leftovers(), Vec::<String>::new());
 }

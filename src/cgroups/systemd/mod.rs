@@ -285,6 +285,20 @@ impl Unit {
             .with_context(|| format!("set properties of the unit {:?} of systemd", self.name))
     }
 
+    /// Moves the process `pid` into the cgroup `below` that of the unit.
+    ///
+    /// # Errors
+    /// Those of calls.
+    pub(super) fn attach(&self, below: &Path, pid: Pid) -> Result<()> {
+        let below = Path::new("/").join(below);
+        let pids = Value::Array("u".into(), vec![Value::U32(pid.as_raw().cast_unsigned())]);
+        let body = [Value::text(&self.name), Value::text(&below.to_string_lossy()), pids];
+        let mut bus = connect(self.user)?;
+        bus.call(MANAGER, "AttachProcessesToUnit", &body)
+            .map(drop)
+            .with_context(|| format!("attach a process to the unit {:?} of systemd", self.name))
+    }
+
     /// Stops the unit, of which no process is left, and has it forgotten.
     ///
     /// # Errors
@@ -303,6 +317,11 @@ impl Unit {
         self.reset(&mut bus);
         Ok(())
     }
+}
+
+/// The error of a start says that there is such a unit, which is not ours to stop.
+pub(super) fn is_somebody_elses(error: &Error) -> bool {
+    refusal(error) == Some(UNIT_EXISTS)
 }
 
 fn no_such_unit(error: Error) -> Result<()> {

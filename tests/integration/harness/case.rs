@@ -27,6 +27,8 @@ pub struct Case {
     pub runtime: PathBuf,
     /// Who executes it, if that is not root.
     pub user: Option<Ordinary>,
+    /// systemd makes its cgroups: `DRIVER=systemd` for all cases, or one by one.
+    pub by_systemd: bool,
     mounts_before: Vec<String>,
 }
 
@@ -44,9 +46,24 @@ impl Case {
         let dir = base.join(&id);
         make_rootfs(&dir.join("rootfs"));
         let (config, mounts_before) = (config(&id), host::mount_table());
-        let mut case = Self { id, dir, config, runtime: runtime(), user: None, mounts_before };
+        let (runtime, user, by_systemd) = (runtime(), None, false);
+        let mut case = Self { id, dir, config, runtime, user, by_systemd, mounts_before };
         case.args(words);
+        if std::env::var("DRIVER").is_ok_and(|driver| driver == "systemd") {
+            case.scope();
+        }
         case
+    }
+
+    /// Lets systemd make its cgroups, as a scope at the root of what systemd has.
+    pub fn scope(&mut self) -> &mut Self {
+        self.by_systemd = true;
+        self.set("/linux/cgroupsPath", json!(format!("-.slice:orlop-test:{}", self.id)))
+    }
+
+    /// The name of its scope.
+    pub fn unit(&self) -> String {
+        format!("orlop-test-{}.scope", self.id)
     }
 
     /// Sets the probe's words.
@@ -93,7 +110,10 @@ impl Case {
 
     /// Its cgroup.
     pub fn cgroup(&self) -> String {
-        format!("/orlop-test/{}", self.id)
+        match self.by_systemd {
+            true => format!("{}/{}", host::cgroup_of_manager(), self.unit()),
+            false => format!("/orlop-test/{}", self.id),
+        }
     }
 
     /// Its root file system on the host.
@@ -121,7 +141,8 @@ impl Case {
     /// The runtime with these arguments, below this test's state root.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.runtime);
-        command.arg("--root").arg(self.state_root()).args(args).current_dir(&self.dir);
+        command.arg("--root").arg(self.state_root()).current_dir(&self.dir);
+        command.args(self.by_systemd.then_some("--systemd-cgroup")).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(user) = &self.user {
             user.execute(&mut command);

@@ -18,6 +18,10 @@ pub enum Needs {
     Numa,
     /// More than one processor.
     TwoProcessors,
+    /// systemd as the first process, and cgroup v2; for an ordinary user his own manager.
+    Systemd,
+    /// The first ordinary user, with a systemd of his own.
+    UserManager,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
     /// AppArmor in force, and what loads profiles.
@@ -63,6 +67,12 @@ impl Needs {
             Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
             Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
             Self::TwoProcessors if processors() < 2 => "needs two processors",
+            Self::Systemd if !is_v2() || !Path::new("/run/systemd/system").exists() => {
+                "needs systemd and cgroup v2"
+            }
+            Self::UserManager if !Path::new("/run/user/1000/bus").exists() => {
+                "needs user 1000 with a systemd of his own"
+            }
             Self::Strace if !has_program("strace") => "needs strace",
             Self::AppArmor if !has_apparmor() => "needs AppArmor",
             Self::NoAppArmor if has_apparmor() => "needs to be without AppArmor",
@@ -85,7 +95,11 @@ impl Needs {
 
 /// The kind of machine, as `counts.txt` names it.
 pub fn kind() -> &'static str {
-    if is_v2() { "v2" } else { "v1" }
+    match (is_v2(), nix::unistd::geteuid().is_root()) {
+        (true, true) => "v2",
+        (true, false) => "v2-user",
+        (false, _) => "v1",
+    }
 }
 
 /// Only the unified hierarchy is mounted.
@@ -132,6 +146,15 @@ pub fn cgroup(controller: &str, path: &str) -> PathBuf {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchy = if is_v2() { root.to_path_buf() } else { root.join(controller) };
     hierarchy.join(path.trim_start_matches('/'))
+}
+
+/// The cgroup below which the systemd of this user makes its own; empty for root.
+pub fn cgroup_of_manager() -> String {
+    let uid = nix::unistd::geteuid();
+    match uid.is_root() {
+        true => String::new(),
+        false => format!("/user.slice/user-{uid}.slice/user@{uid}.service"),
+    }
 }
 
 /// The lines of the host's mount table.

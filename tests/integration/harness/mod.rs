@@ -1,5 +1,6 @@
 //! What the tests are written with.
 
+pub mod bus;
 mod case;
 pub mod compare;
 pub mod host;

@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result, ensure};
+use nix::unistd::geteuid;
 use oci_spec::runtime::Spec;
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use crate::container::console::{self, Caller, Sides};
 use crate::container::exec::Request;
 use crate::container::foreground::Signals;
 use crate::container::state::read_config;
-use crate::container::status::{Command, allow};
+use crate::container::status::{Command, Status, allow};
 use crate::log;
 use crate::plan::exec as plan;
 use crate::process::Process;
@@ -34,7 +35,13 @@ pub(super) fn run(global: &Global, args: Exec) -> Result<i32> {
 fn exec(global: &Global, args: Exec) -> Result<i32> {
     let container = global.store.look_up(&args.id)?;
     let command = if args.ignore_paused { Command::ExecPaused } else { Command::Exec };
-    allow(command, container.status()?, &args.id)?;
+    let status = container.status()?;
+    allow(command, status, &args.id)?;
+    // The files of a hidden process belong to the host's root (proc(5)).
+    ensure!(
+        status != Status::Created || geteuid().is_root(),
+        "cannot exec in a created container of an ordinary user: its init hides until it is started"
+    );
     let image = sealed_image()?;
     check_preserved(args.preserve_fds, &image)?;
     let cgroup = Below::parse(&args.cgroup)?;

@@ -10,7 +10,8 @@ use crate::harness::{Background, Case, Output};
 use crate::tests;
 
 tests! {
-    an_ordinary_user_has_containers needs [Root],
+    an_ordinary_user_has_containers needs [Root]
+        unlike runc "has another text",
     the_document_of_spec_runs needs [Root],
     state_is_kept_in_the_users_runtime_directory needs [Root],
     one_id_is_mapped_without_help needs [Root],
@@ -39,6 +40,8 @@ fn an_ordinary_user_has_containers() {
     let mut create = case.create_in_background();
     assert_eq!(create.wait(), 0);
     assert_eq!(case.status(), "created");
+    let hidden = "cannot exec in a created container of an ordinary user";
+    case.exec(&["echo"]).fails(255, hidden);
     case.start().ok();
     assert_eq!(create.line(), "ready");
     assert_eq!(case.status(), "running");

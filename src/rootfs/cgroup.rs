@@ -121,11 +121,13 @@ fn attach_hierarchy(
     calls.attach(made.as_fd(), place.as_fd()).context("attach it")
 }
 
-/// The attributes of the config instead of those of the host's mount.
+/// The attributes of the config instead of those of the host's mount, of which this is no peer even
+/// where the root is shared: what appears here must not appear there.
 fn replace(set: u64) -> Attributes {
     use crate::sys::mount::{
         MOUNT_ATTR__ATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID,
     };
     let all = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID;
-    Attributes { set, clear: (all & !set) | MOUNT_ATTR__ATIME, propagation: 0 }
+    let propagation = libc::MS_PRIVATE;
+    Attributes { set, clear: (all & !set) | MOUNT_ATTR__ATIME, propagation }
 }

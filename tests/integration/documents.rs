@@ -21,10 +21,6 @@ tests! {
         unlike runc "cannot be compared with itself",
 }
 
-/// Documents that are refused, with the reason. All others run.
-const REFUSED: &[(&str, &str)] =
-    &[("docker28-kitchen-sink", "linux.resources.blockIO: not supported by this version")];
-
 fn every_document_of_an_engine_runs_as_under_runc() {
     let runc = reference::runc();
     let mut names: Vec<_> = fs::read_dir(directory())
@@ -37,12 +33,7 @@ fn every_document_of_an_engine_runs_as_under_runc() {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         println!("{name}");
         let document = Document::new(&name);
-        match REFUSED.iter().find(|(refused, _)| *refused == name) {
-            Some((_, error)) => {
-                document.case.create().fails(1, error);
-            }
-            None => wrong.extend(document.compare(runc.as_deref())),
-        }
+        wrong.extend(document.compare(runc.as_deref()));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

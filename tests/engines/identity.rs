@@ -19,13 +19,11 @@ fn a_person_runs_a_shell() {
     let container = Container::new();
     let mut user = User::new(24, 80);
     let client = user.start(&mut container.command(&["--interactive", "--tty"], &["sh"]));
-    // What is typed comes back before what it does.
-    user.screen.type_in("stty size; tty\n");
+    // What is typed comes back before what it does, and the client tells the size when the shell
+    // runs already.
+    user.screen.type_in("until stty size | grep 24.80; do :; done; tty\n");
     user.screen.wait_for("24 80");
     user.screen.wait_for("/dev/pts/0");
-    user.screen.resize(30, 100);
-    user.screen.type_in("while ! stty size | grep 30; do :; done\n");
-    user.screen.wait_for("30 100");
     user.screen.type_in("exit 9\n");
     assert_eq!(end(client), 9);
 }
@@ -36,7 +34,7 @@ fn a_person_enters_a_container() {
     assert_eq!(container.follow().line(), "up");
     let mut user = User::new(20, 60);
     let client = user.start(&mut command(&["exec", "-it", &container.name, "sh"]));
-    user.screen.type_in("echo g''o; cat; stty size; exit 4\n");
+    user.screen.type_in("echo g''o; cat; until stty size | grep 20.60; do :; done; exit 4\n");
     // The shell would read what comes too early.
     user.screen.wait_for("go\r\n");
     user.screen.type_in("typed\n\u{4}");

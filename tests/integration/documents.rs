@@ -76,6 +76,13 @@ impl Document {
         if let Some(hooks) = case.config["hooks"]["prestart"].as_array_mut() {
             hooks.iter_mut().for_each(|hook| hook["path"] = json!("/bin/true"));
         }
+        if host::is_v2()
+            && let Some(memory) = case.config["linux"]["resources"]["memory"].as_object_mut()
+        {
+            // It came from a host with v1. On one with v2 there is no swappiness (UNI-07), and
+            // engines leave it out.
+            memory.remove("swappiness");
+        }
         let mut document = Self { case, name: name.to_string(), _donor: None, _container: None };
         document.make_sources();
         document.give_rootfs();

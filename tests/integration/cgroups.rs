@@ -151,6 +151,10 @@ fn written_to_v1() -> Vec<Written> {
             &[("memory", "memory.limit_in_bytes", "9223372036854771712")],
         ),
         (json!({"memory": {"swappiness": 0}}), &[("memory", "memory.swappiness", "0")]),
+        (
+            json!({"memory": {"disableOOMKiller": true}}),
+            &[("memory", "memory.oom_control", "oom_kill_disable 1\nunder_oom 0\noom_kill 0")],
+        ),
         (json!({"memory": {"useHierarchy": true}}), &[("memory", "memory.use_hierarchy", "1")]),
         (
             json!({"cpu": {"quota": 50_000, "burst": 20_000}}),

@@ -713,10 +713,8 @@ fn signals_are_passed_on() {
     assert_eq!(case.status(), "running");
 }
 
-/// CVE-2016-9962 and CVE-2024-21626: somebody inside tries without end to look into the process
-/// while it is not yet the program. `TORTURE=1` makes it many times longer.
+/// CVE-2016-9962 and CVE-2024-21626.
 fn nothing_of_the_runtime_can_be_seen_by_the_container() {
-    let rounds = if std::env::var_os("TORTURE").is_some() { 1000 } else { 100 };
     let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
     for user_namespace in [false, true] {
         let mut case = Case::new(&["peep", "2"]);
@@ -724,25 +722,35 @@ fn nothing_of_the_runtime_can_be_seen_by_the_container() {
             case.namespace("user", Some(json!({"type": "user"})));
             case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map.clone());
             // Of no use against a process of another user namespace.
-            let sets = json!(["CAP_SYS_PTRACE"]);
-            let sets = json!({"bounding": sets, "effective": sets, "permitted": sets});
-            case.set("/process/capabilities", sets);
+            may_trace(&mut case);
         }
-        let mut run = case.run_in_background();
-        assert_eq!(run.line(), "ready");
-        for _ in 0..rounds {
-            let words = case.exec_arguments(&[], &["exit", "0"]);
-            let mut command = case.command(&words);
-            command.env("SECRET", "x").current_dir("/");
-            assert_eq!(Output::of(&mut command).ok(), "");
-        }
-        fs::write(case.rootfs().join("stop"), "").expect("write");
-        let text = run.end().ok();
-        let (seen, last) = text.rsplit_once("tries ").expect("the last line");
-        assert_eq!(seen, "", "with a user namespace: {user_namespace}");
-        println!("tries {}", last.trim_end());
-        fs::remove_file(case.rootfs().join("stop")).expect("remove");
+        nothing_can_be_seen(&case, 100);
     }
+}
+
+/// Gives the container's root the right to look into processes.
+pub fn may_trace(case: &mut Case) {
+    let sets = json!(["CAP_SYS_PTRACE"]);
+    let sets = json!({"bounding": sets, "effective": sets, "permitted": sets});
+    case.set("/process/capabilities", sets);
+}
+
+/// Somebody inside tries without end to look into the processes of `exec` while they are not yet
+/// the program. `TORTURE=1` makes it a thousand of them.
+#[track_caller]
+pub fn nothing_can_be_seen(case: &Case, rounds: u32) {
+    let rounds = if std::env::var_os("TORTURE").is_some() { 1000 } else { rounds };
+    let mut run = case.run_in_background();
+    assert_eq!(run.line(), "ready");
+    for _ in 0..rounds {
+        let mut command = case.command(&case.exec_arguments(&[], &["exit", "0"]));
+        assert_eq!(Output::of(command.env("SECRET", "x").current_dir("/")).ok(), "");
+    }
+    fs::write(case.rootfs().join("stop"), "").expect("write");
+    let text = run.end().ok();
+    let (seen, last) = text.rsplit_once("tries ").expect("the last line");
+    assert_eq!(seen, "");
+    println!("tries {}", last.trim_end());
 }
 
 /// CVE-2022-29162.

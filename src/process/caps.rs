@@ -91,20 +91,18 @@ impl Sets {
         caps::clear(None, CapSet::Ambient).context("process.capabilities.ambient: clear it")?;
         let mut refused = Vec::new();
         for capability in &self.ambient {
-            let possible =
-                self.permitted.contains(capability) && self.inheritable.contains(capability);
-            if !possible {
+            if self.permitted.contains(capability) && self.inheritable.contains(capability) {
+                caps::raise(None, CapSet::Ambient, *capability)
+                    .with_context(|| format!("process.capabilities.ambient: raise {capability}"))?;
+            } else {
                 refused.push(capability.to_string());
-                continue;
             }
-            caps::raise(None, CapSet::Ambient, *capability)
-                .with_context(|| format!("process.capabilities.ambient: raise {capability}"))?;
         }
         refused.sort_unstable();
-        if !refused.is_empty() {
+        for name in refused {
+            // runc's words, but for the reason.
             log::warn(format!(
-                "process.capabilities.ambient: left out {}: not in permitted and inheritable",
-                refused.join(", ")
+                "can't raise ambient capability {name}: not in permitted and inheritable"
             ));
         }
         Ok(())

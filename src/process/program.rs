@@ -101,12 +101,14 @@ pub(super) fn environment(configured: &[String], home: impl FnOnce() -> String) 
     let mut env: Vec<String> = Vec::with_capacity(configured.len() + 1);
     for entry in configured.iter().rev() {
         let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
-        if entry != "HOME=" && seen.insert(name) {
+        if seen.insert(name) {
             env.push(entry.clone());
         }
     }
     env.reverse();
-    if !seen.contains("HOME") {
+    // An empty one counts as none.
+    env.retain(|entry| entry != "HOME=");
+    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={}", home()));
     }
     env
@@ -118,10 +120,12 @@ mod tests {
 
     #[test]
     fn the_last_value_wins_and_home_is_set() {
-        let cases: [(&[&str], &[&str]); 4] = [
+        let cases: [(&[&str], &[&str]); 6] = [
             (&["A=1", "B=2", "A=3"], &["B=2", "A=3", "HOME=/h"]),
             (&["HOME=/x", "A=1"], &["HOME=/x", "A=1"]),
             (&["HOME="], &["HOME=/h"]),
+            (&["HOME=/x", "HOME="], &["HOME=/h"]),
+            (&["HOME=", "HOME=/x"], &["HOME=/x"]),
             (&["A=1=2", "AB=3"], &["A=1=2", "AB=3", "HOME=/h"]),
         ];
         for (configured, want) in cases {

@@ -78,7 +78,7 @@ fn an_ambient_capability_that_is_not_permitted_warns() {
         json!({"bounding": two, "effective": one, "permitted": one, "inheritable": one, "ambient": two}),
     );
     let output = case.run();
-    let warning = "left out CAP_CHOWN: not in permitted and inheritable";
+    let warning = "can't raise ambient capability CAP_CHOWN: not in permitted and inheritable";
     assert!(output.stderr.contains(warning), "{output:?}");
     let report: serde_json::Value = serde_json::from_str(&output.ok()).expect("a report");
     assert_eq!(report["status"]["CapAmb"], json!("0000000000000020"));

@@ -125,6 +125,12 @@ fn be_ready(
     let (warnings, limits) = (log::take_waiting(), rlimits::set_own(limits)?);
     let ready = Encoded::new(&FromInit::Ready { warnings, limits })?;
     if let Some((process, filter)) = filter {
+        if filter.listener.is_some() && filter.shows_init {
+            // Memory of the host's hides from an ordinary user even where he owns the user
+            // namespace (ptrace(2)). Nobody else is in this process's PID namespace, and nothing
+            // of the host is open any more.
+            prctl::set_dumpable(true).context("let the runtime take the listener")?;
+        }
         process.install_filter(|| match filter.load()? {
             Some(listener) => {
                 channel.send(&FromInit::Listener(listener))?;

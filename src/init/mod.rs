@@ -27,7 +27,7 @@ use crate::process::Process;
 use crate::process::rlimits::{self, Rlimit};
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
-use crate::rootfs::Prepared;
+use crate::rootfs::{Prepared, Way};
 use crate::seccomp::Filter;
 use crate::sys::process::default_signals;
 use crate::sys::sealed::Image;
@@ -53,6 +53,8 @@ pub struct Setup<'a> {
     pub procfs: Procfs,
     /// Mounts that the runtime has prepared.
     pub mounts: HashMap<usize, Prepared>,
+    /// How this process comes to its mount namespace.
+    pub way: Way,
     /// What this program runs from.
     pub image: Image,
     /// A file of the host that disappears with the host's mounts: see `Rootfs::enter`.

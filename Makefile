@@ -16,7 +16,7 @@ CARGO := cargo --quiet
 VALIDATION := github.com/opencontainers/runtime-tools
 
 # Runs the integration tests there, as root or, with VM_USER=ordinary, as somebody else;
-# DRIVER=systemd has systemd make all cgroups.
+# DRIVER=systemd has systemd make the cgroups of tests that are about them, or with T= of any.
 IN_VM = $(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
   test --target $(TARGET) --test integration --
 
@@ -66,7 +66,8 @@ vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd
 	$(VM) build
 	$(CARGO) build --target $(TARGET) --examples
 	$(IN_VM) $(T)
-	[ -n "$(T)" ] || VM_USER=ordinary $(IN_VM) units::
+	[ -n "$(T)$(DRIVER)" ] || DRIVER=systemd $(IN_VM)
+	[ -n "$(T)$(DRIVER)" ] || VM_USER=ordinary $(IN_VM) units::
 
 # Another machine, with engines in it.
 vm-engines: export VM_PACKAGES = catatonit containerd containernetworking-plugins docker-cli \

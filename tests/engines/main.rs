@@ -70,11 +70,11 @@ fn on_machine() -> ExitCode {
     if machine::is_ordinary() {
         daemon::make_image();
         podman::prepare();
-        return suite::run(&[podman]);
+        return suite::run(&[podman], |_| true);
     }
     sandbox::separate();
     daemon::Daemon::start();
-    suite::run(&[Suite { name: "docker", tests: short::docker::TESTS }, podman])
+    suite::run(&[Suite { name: "docker", tests: short::docker::TESTS }, podman], |_| true)
 }
 
 fn run() -> ExitCode {
@@ -94,5 +94,5 @@ fn run() -> ExitCode {
         Suite { name: "remapped", tests: remapped::TESTS },
         Suite { name: "resources", tests: resources::TESTS },
     ];
-    suite::run(&suites)
+    suite::run(&suites, |_| true)
 }

@@ -26,7 +26,7 @@ use crate::plan::Plan;
 use crate::process::rlimits;
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
-use crate::rootfs::Prepared;
+use crate::rootfs::{Prepared, Way};
 use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::sealed::Image;
@@ -107,6 +107,18 @@ fn prepare_mounts(
     Ok(prepared)
 }
 
+/// How init comes to its mount namespace. Hooks before the change of root expect the mounts of the
+/// container among those of the host.
+fn way(plan: &Plan) -> Way {
+    let hooks = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
+    let alone = plan.namespaces.case() == Case::Plain
+        && plan.namespaces.is_new(Kind::Mount)
+        && hooks.iter().all(|kind| plan.hooks.of(*kind).is_empty());
+    let way = if alone { plan.rootfs.way(plan.cgroup_view.as_ref()) } else { Way::Copied };
+    log::debug(|| format!("mount namespace: {way:?}"));
+    way
+}
+
 /// What was made so far.
 struct Attempt<'a> {
     /// With the lock; taken when the container is complete.
@@ -150,6 +162,7 @@ impl Attempt<'_> {
             placed_by_clone: false,
             procfs,
             mounts,
+            way: way(plan),
             image: request.image,
             place: request.store.path.join(&plan.id).join(state::STATE),
             console: request.console,
@@ -231,9 +244,10 @@ impl Attempt<'_> {
             Case::NewUser => true,
             Case::Joined => false,
         })?;
+        let made_by_init = if setup.way == Way::Made { Kind::Mount.flag() } else { 0 };
         let flags = |placed: bool| match case {
             Case::Joined => 0,
-            Case::Plain | Case::NewUser => namespaces.clone_flags(placed),
+            Case::Plain | Case::NewUser => namespaces.clone_flags(placed) & !made_by_init,
         };
         setup.placed_by_clone = setup.cgroups.unified().is_some() && self.plan.cgroups.is_v2();
         let mut cloned = clone3(flags(setup.placed_by_clone), setup.cgroups.unified());

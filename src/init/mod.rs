@@ -27,7 +27,7 @@ use crate::process::Process;
 use crate::process::rlimits::{self, Rlimit};
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
-use crate::rootfs::Prepared;
+use crate::rootfs::{Prepared, Way};
 use crate::seccomp::Filter;
 use crate::sys::process::default_signals;
 use crate::sys::sealed::Image;
@@ -53,6 +53,8 @@ pub struct Setup<'a> {
     pub procfs: Procfs,
     /// Mounts that the runtime has prepared.
     pub mounts: HashMap<usize, Prepared>,
+    /// How this process comes to its mount namespace.
+    pub way: Way,
     /// What this program runs from.
     pub image: Image,
     /// A file of the host that disappears with the host's mounts: see `Rootfs::enter`.
@@ -125,6 +127,12 @@ fn be_ready(
     let (warnings, limits) = (log::take_waiting(), rlimits::set_own(limits)?);
     let ready = Encoded::new(&FromInit::Ready { warnings, limits })?;
     if let Some((process, filter)) = filter {
+        if filter.listener.is_some() && filter.shows_init {
+            // Memory of the host's hides from an ordinary user even where he owns the user
+            // namespace (ptrace(2)). Nobody else is in this process's PID namespace, and nothing
+            // of the host is open any more.
+            prctl::set_dumpable(true).context("let the runtime take the listener")?;
+        }
         process.install_filter(|| match filter.load()? {
             Some(listener) => {
                 channel.send(&FromInit::Listener(listener))?;

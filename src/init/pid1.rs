@@ -70,7 +70,8 @@ impl Setup<'_> {
         }
         umask(Mode::empty());
         let mounts = std::mem::take(&mut self.mounts);
-        let tree = plan.rootfs.prepare(&self.procfs, plan.cgroup_view.as_ref(), mounts)?;
+        let cgroups = plan.cgroup_view.as_ref();
+        let tree = plan.rootfs.prepare(&self.procfs, cgroups, mounts, self.way)?;
         self.run_hooks(&tree)?;
         let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
         plan.rootfs.enter(&tree, image, &self.place)?;

@@ -121,6 +121,10 @@ impl Plan {
         let owner = process.as_ref().filter(|_| may_own_cgroup(spec, &namespaces));
         let owner = owner.and_then(|process| namespaces.maps.host_uid(process.user.uid));
         let cgroups = cgroups.owned_by(owner.map(Uid::from_raw));
+        let mut seccomp = process.is_some().then(|| Filter::from_spec(spec)).transpose()?.flatten();
+        if let Some(filter) = &mut seccomp {
+            filter.shows_init = !geteuid().is_root() && namespaces.is_new(Kind::Pid);
+        }
         let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Ok(Self {
             id: id.to_string(),
@@ -131,7 +135,7 @@ impl Plan {
             cgroups,
             rdt: cgroups::rdt::Plan::new(linux, id),
             rootfs,
-            seccomp: process.is_some().then(|| Filter::from_spec(spec)).transpose()?.flatten(),
+            seccomp,
             process,
             hostname: filled(spec.hostname()),
             domainname: filled(spec.domainname()),

@@ -31,6 +31,17 @@ pub(super) struct Device {
     json: String,
 }
 
+/// When the host's node is bound in place of one that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bind {
+    /// Nobody may make devices in a user namespace.
+    Always,
+    /// A sandbox may forbid it as well.
+    IfDenied,
+    /// The host's cannot be seen any more.
+    Never,
+}
+
 impl Device {
     /// The default devices, each replaced by a configured one with the same path, and the other
     /// configured ones.
@@ -81,32 +92,30 @@ impl Device {
         }
     }
 
-    /// Makes the node below `root`, or binds that of the host: with `bind` because nobody may
-    /// make devices in a user namespace.
+    /// Makes the node below `root`, or binds that of the host.
     ///
     /// # Errors
     /// When something else is at its path (DEV-05), or it can be neither made nor bound.
-    pub(super) fn make(&self, calls: &Calls, root: &Root, bind: bool) -> Result<()> {
+    pub(super) fn make(&self, calls: &Calls, root: &Root, bind: Bind) -> Result<()> {
         let make = || {
             let parent = root.open_parent(&self.path, Missing::MakeDirectory);
             let (dir, name) = parent.context("open its directory")?;
             // A FIFO is no device: everybody may make one.
-            if bind && self.kind != SFlag::S_IFIFO {
+            if bind == Bind::Always && self.kind != SFlag::S_IFIFO {
                 self.bind(calls, &dir, name)
             } else {
-                self.make_node(calls, &dir, name)
+                self.make_node(calls, &dir, name, bind)
             }
         };
         make().with_context(|| format!("{}: {}", self.json, self.path.display()))
     }
 
-    fn make_node(&self, calls: &Calls, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+    fn make_node(&self, calls: &Calls, dir: &OwnedFd, name: &OsStr, bind: Bind) -> Result<()> {
         let number = makedev(self.major, self.minor);
         match mknodat(dir, name, self.kind, self.mode, number) {
             Ok(()) => self.give_away(dir, name),
             Err(Errno::EEXIST) => self.check_existing(dir, name),
-            // A sandbox may forbid it as well.
-            Err(Errno::EPERM) => self.bind(calls, dir, name),
+            Err(Errno::EPERM) if bind == Bind::IfDenied => self.bind(calls, dir, name),
             Err(errno) => Err(errno).context("mknod"),
         }
     }

@@ -13,6 +13,7 @@ mod host_mount;
 mod id_map;
 mod mask;
 mod mount;
+mod namespace;
 mod new_fs;
 pub mod options;
 mod pivot;
@@ -32,10 +33,11 @@ use crate::resolve::Root;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat::set_label;
 use calls::Calls;
-use dev::Device;
+use dev::{Bind, Device};
 pub use host_mount::HostMount;
 pub use id_map::{IdMap, Prepared};
 use mount::{Kind, Mount};
+pub use namespace::Way;
 
 /// How the root is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +96,8 @@ pub struct Tree {
     mounts: Vec<Option<OwnedFd>>,
     /// How they were made.
     calls: Calls,
+    /// How the mount namespace was made.
+    way: Way,
 }
 
 impl Tree {
@@ -169,9 +173,10 @@ impl Rootfs {
         self.mounts.iter().any(|mount| mount.kind == Kind::Cgroup)
     }
 
-    /// Mounts everything and makes the devices, with the host's root still in place. `procfs` is
-    /// the host's; `prepared` is what the runtime prepared for some mounts, by their place in the
-    /// document. The working directory may have changed afterwards.
+    /// Mounts everything and makes the devices; the host's root is still in place then, unless the
+    /// mount namespace is made of the container's. `procfs` is the host's; `prepared` is what the
+    /// runtime prepared for some mounts, by their place in the document. The working directory may
+    /// have changed afterwards.
     ///
     /// # Errors
     /// The first mount or device that cannot be made, with its JSON path.
@@ -180,15 +185,14 @@ impl Rootfs {
         procfs: &Procfs,
         cgroups: Option<&cgroup::View>,
         mut prepared: HashMap<usize, Prepared>,
+        way: Way,
     ) -> Result<Tree> {
         let here = pivot::open_root(&self.path).context("root.path: mount it")?;
-        let own_namespace = self.change != Change::Chroot;
-        let calls = Calls::find(procfs, own_namespace).context("root.path: mount it")?;
-        if own_namespace {
-            self.isolate(&calls, &here).context("prepare the mount namespace")?;
-        }
-        let root = pivot::attach_root(&calls, &here, &self.path).context("root.path: mount it")?;
-        let mut tree = Tree { root, mounts: Vec::new(), calls };
+        let (calls, root) = match way {
+            Way::Made => (Calls::Descriptors, self.make_namespace(&here, &mut prepared)?),
+            Way::Copied => self.attach_root(procfs, &here)?,
+        };
+        let mut tree = Tree { root, mounts: Vec::new(), calls, way };
         for mount in &self.mounts {
             let (calls, root) = (&tree.calls, &tree.root);
             let attached = match (&mount.kind, cgroups) {
@@ -199,8 +203,13 @@ impl Rootfs {
             };
             tree.mounts.push(mount.context(attached)?);
         }
+        let bind = match way {
+            Way::Made => Bind::Never,
+            Way::Copied if self.user_namespace => Bind::Always,
+            Way::Copied => Bind::IfDenied,
+        };
         for device in &self.devices {
-            device.make(&tree.calls, &tree.root, self.user_namespace)?;
+            device.make(&tree.calls, &tree.root, bind)?;
         }
         if self.own_dev {
             dev::make_links(&tree.root)?;
@@ -208,17 +217,31 @@ impl Rootfs {
         Ok(tree)
     }
 
+    /// Attaches the root among the mounts of the host, of which this process has a copy.
+    fn attach_root(&self, procfs: &Procfs, here: &Root) -> Result<(Calls, Root)> {
+        let own_namespace = self.change != Change::Chroot;
+        let calls = Calls::find(procfs, own_namespace).context("root.path: mount it")?;
+        if own_namespace {
+            self.isolate(&calls, here).context("prepare the mount namespace")?;
+        }
+        let root = pivot::attach_root(&calls, here, &self.path).context("root.path: mount it")?;
+        Ok((calls, root))
+    }
+
     /// `shared` keeps the host's mounts in their peer groups, so that a volume can be shared
     /// with the host; else nothing goes from the container to the host. From the host mounts
     /// reach the volumes, and with `slave` the root as well.
-    fn isolate(&self, calls: &Calls, here: &Root) -> Result<()> {
-        let propagation = match self.propagation {
-            // An unbindable mount could not be mounted on itself; see `enter`.
+    fn propagation_of_host(&self) -> u64 {
+        match self.propagation {
+            // An unbindable mount could not be mounted on itself; see `finish`.
             libc::MS_UNBINDABLE => libc::MS_PRIVATE,
             0 => libc::MS_SLAVE,
             other => other,
-        };
-        pivot::isolate(calls, propagation)?;
+        }
+    }
+
+    fn isolate(&self, calls: &Calls, here: &Root) -> Result<()> {
+        pivot::isolate(calls, self.propagation_of_host())?;
         match self.propagation {
             0 | libc::MS_SHARED => pivot::make_parent_private(calls, here, &self.path),
             _ => Ok(()),
@@ -241,6 +264,7 @@ impl Rootfs {
     pub fn enter(&self, tree: &Tree, image: Option<OwnedFd>, place: &Path) -> Result<()> {
         let root = &tree.root;
         match self.change {
+            _ if tree.way == Way::Made => Ok(()),
             _ if fault::skips(|| "change of root".to_string()) => Ok(()),
             Change::Pivot => {
                 if let Some(image) = image {
@@ -252,13 +276,18 @@ impl Rootfs {
             Change::Chroot => pivot::change_root(root),
         }
         .context("error jailing process inside rootfs")?;
-        // Slave and private came with `prepare`; these two would have been in the way of it.
-        if matches!(self.propagation, libc::MS_SHARED | libc::MS_UNBINDABLE) {
-            let attributes = Attributes { propagation: self.propagation, ..Attributes::default() };
-            let done = tree.calls.set(root.as_fd(), attributes, false);
-            done.context("linux.rootfsPropagation: apply it")?;
+        // Slave and private came with `prepare`; this would have been in the way of it.
+        self.propagate(tree, libc::MS_SHARED)
+    }
+
+    /// Makes the root what `linux.rootfsPropagation` asks for, if that is `kind`.
+    fn propagate(&self, tree: &Tree, kind: u64) -> Result<()> {
+        if self.propagation != kind {
+            return Ok(());
         }
-        Ok(())
+        let attributes = Attributes { propagation: kind, ..Attributes::default() };
+        let done = tree.calls.set(tree.root.as_fd(), attributes, false);
+        done.context("linux.rootfsPropagation: apply it")
     }
 
     /// Shows the program's terminal as `/dev/console`, before `/dev` may become read-only.
@@ -291,6 +320,8 @@ impl Rootfs {
         }
         mask::make_read_only(calls, root, &self.read_only_paths)?;
         mask::hide(calls, root, &self.masked, self.label.as_deref())?;
+        // Read-only paths are covered by copies of themselves, which nobody can make after this.
+        self.propagate(tree, libc::MS_UNBINDABLE)?;
         verify::verify(self, tree, procfs)
     }
 

@@ -206,10 +206,16 @@ impl Mount {
         source: &Path,
         recursive: bool,
     ) -> Result<OwnedFd> {
+        let from = self.find_source(source)?;
+        calls.copy(from.as_fd(), recursive).with_context(|| source.display().to_string())
+    }
+
+    /// Opens the source of a bind mount itself.
+    pub(super) fn find_source(&self, source: &Path) -> Result<OwnedFd> {
         let from = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .with_context(|| format!("open {}", source.display()))?;
         self.check_bound_proc(&from)?;
-        calls.copy(from.as_fd(), recursive).with_context(|| source.display().to_string())
+        Ok(from)
     }
 
     fn attach_bind(&self, calls: &Calls, root: &Root, mount: OwnedFd) -> Result<OwnedFd> {

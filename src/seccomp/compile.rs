@@ -82,7 +82,6 @@ impl Ranges {
     ) -> Result<()> {
         let default = graph.verdict(profile.default);
         let enosys = graph.verdict(NO_SUCH_CALL);
-        let unknown = if profile.unknown_is_enosys { enosys } else { default };
         self.push(first, default);
         let is_s390 = matches!(calls.arch(), Arch::ScmpArchS390x | Arch::ScmpArchS390);
         if is_s390 && profile.unknown_is_enosys {
@@ -99,8 +98,10 @@ impl Ranges {
                 "linux.seccomp: the profile is too large for the instructions that the kernel takes"
             );
         }
-        if let Some(newest) = calls.newest {
-            self.push(newest.saturating_add(1), unknown);
+        // Numbers that contain parts, such as that of ipc(2), have rules without being named, and
+        // may be above all that are.
+        if let Some(newest) = calls.newest.filter(|_| profile.unknown_is_enosys) {
+            self.push(newest.saturating_add(1), enosys);
         }
         Ok(())
     }

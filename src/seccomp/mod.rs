@@ -49,6 +49,8 @@ pub struct Filter {
     flags: u64,
     /// Who answers the calls that somebody else decides about.
     pub listener: Option<Listener>,
+    /// The listener is taken by a runtime that may not look into hidden processes.
+    pub shows_init: bool,
 }
 
 /// The program is shown by its length.
@@ -78,7 +80,7 @@ impl Filter {
         let program = compile::compile(&profile)?;
         let flags = flags(seccomp, listener.is_some())?;
         log::debug(|| format!("seccomp filter flags: {flags}"));
-        Ok(Some(Self { program, flags, listener }))
+        Ok(Some(Self { program, flags, listener, shows_init: false }))
     }
 
     /// Installs the filter for this process, for good; nothing but the system call is done. The

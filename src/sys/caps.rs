@@ -9,6 +9,9 @@ const VERSION: u32 = 0x2008_0522;
 /// `CAP_SYS_ADMIN` as a bit.
 pub const SYS_ADMIN: u64 = 1 << 21;
 
+/// `CAP_MKNOD` as a bit.
+pub const MKNOD: u64 = 1 << 27;
+
 /// The sets that one call sets, a bit for each capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sets {

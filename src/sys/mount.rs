@@ -27,19 +27,21 @@ pub struct Attributes {
     pub propagation: u64,
 }
 
+/// The numbers of these calls.
+pub const DESCRIPTOR_CALLS: [c_long; 6] = [
+    libc::SYS_mount_setattr,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+];
+
 /// Whether this machine has all of these calls: a kernel before Linux 5.12 lacks mount_setattr(2),
 /// and sandboxes answer ENOSYS to any of them.
 #[must_use]
 pub fn descriptor_calls_exist() -> bool {
-    let numbers = [
-        libc::SYS_mount_setattr,
-        libc::SYS_open_tree,
-        libc::SYS_move_mount,
-        libc::SYS_fsopen,
-        libc::SYS_fsconfig,
-        libc::SYS_fsmount,
-    ];
-    numbers.into_iter().all(|number| {
+    DESCRIPTOR_CALLS.into_iter().all(|number| {
         // SAFETY: each of these calls refuses -1 as its first argument, be that a descriptor or an
         // address, and null for all others.
         let rc = unsafe { libc::syscall(number, -1_i64, 0_i64, 0_i64, 0_i64, 0_i64) };
@@ -109,6 +111,31 @@ pub fn open_tree_clone(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> nix
     }
     // SAFETY: the path ends in NUL and lives during the call; the kernel copies it.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
+}
+
+/// `OPEN_TREE_NAMESPACE`, Linux 7.0; the C library does not have it.
+const OPEN_TREE_NAMESPACE: libc::c_uint = 1 << 1;
+
+/// Whether open_tree(2) makes mount namespaces: see [`open_tree_namespace`].
+#[must_use]
+pub fn namespaces_of_trees_exist() -> bool {
+    let flags = OPEN_TREE_NAMESPACE | libc::AT_EMPTY_PATH.cast_unsigned();
+    // SAFETY: the path is a literal that ends in NUL, and -1 is no descriptor.
+    let rc = unsafe { libc::syscall(libc::SYS_open_tree, -1, c"".as_ptr(), flags) };
+    // A flag that is not known is refused before the descriptor is looked at.
+    Errno::result(rc) == Err(Errno::EBADF)
+}
+
+/// Makes a mount namespace whose root is a copy of the mount of `dir`, with the mounts below it,
+/// and returns it for setns(2): open_tree(2) with `OPEN_TREE_NAMESPACE`, Linux 7.0.
+///
+/// # Errors
+/// EPERM without `CAP_SYS_ADMIN`.
+pub fn open_tree_namespace(dir: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    let flags = OPEN_TREE_NAMESPACE | libc::OPEN_TREE_CLOEXEC | flags.cast_unsigned();
+    // SAFETY: the path is a literal that ends in NUL.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
 /// Attaches the detached `mount` at `target`: move_mount(2), Linux 5.2.

@@ -7,12 +7,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use orlop::sys::mount::DESCRIPTOR_CALLS as MOUNT_CALLS;
 use serde_json::{Value, json};
 
 use crate::harness::Case;
 use crate::harness::sentinel::Sentinel;
 use crate::harness::terminal::Receiver;
-use crate::sandboxes::MOUNT_CALLS;
 use crate::tests;
 
 tests! {

@@ -11,12 +11,12 @@ use std::thread;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use orlop::sys::mount::DESCRIPTOR_CALLS as MOUNT_CALLS;
 use serde_json::json;
 
 use crate::attacks::is_clear;
 use crate::harness::Case;
 use crate::harness::sentinel::Sentinel;
-use crate::sandboxes::MOUNT_CALLS;
 use crate::tests;
 
 tests! {

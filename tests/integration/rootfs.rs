@@ -16,6 +16,8 @@ tests! {
     masked_paths_are_hidden needs [Root]
         unlike runc "fails on a path below a file",
     read_only_paths_cannot_be_written needs [Root],
+    an_unbindable_root_can_have_read_only_paths needs [Root]
+        unlike runc "fails to bind them",
     a_masked_path_wins_over_a_read_only_one needs [Root],
     devices_are_made_as_configured needs [Root],
     a_device_whose_place_is_taken_is_refused needs [Root]
@@ -181,6 +183,17 @@ fn read_only_paths_cannot_be_written() {
     fs::write(case.rootfs().join("etc/x/y"), "old\n").expect("write");
     case.set("/linux/readonlyPaths", json!(["/proc/sys", "/etc/passwd", "/etc/x", "/nonexistent"]));
     assert_eq!(case.run().ok(), "EROFS\nEROFS\nEROFS\nold\n");
+}
+
+/// The copy that covers the path has to be made before nobody can make one any more.
+fn an_unbindable_root_can_have_read_only_paths() {
+    let mut case = Case::new(&["write", "/etc/x", "y", "--", "write", "/x", "y", "--", "report"]);
+    case.set("/linux/rootfsPropagation", json!("unbindable"));
+    case.set("/linux/readonlyPaths", json!(["/etc"]));
+    let text = case.run().ok();
+    let text = text.strip_prefix("EROFS\nok\n").unwrap_or_else(|| panic!("{text}"));
+    let report: Value = serde_json::from_str(text).expect("a report");
+    assert_eq!(propagation(&line(&report["mounts"], "/")), "unbindable");
 }
 
 fn a_masked_path_wins_over_a_read_only_one() {

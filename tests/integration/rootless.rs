@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::exec_security::{may_trace, nothing_can_be_seen};
 use crate::harness::ordinary::{ID, case, subordinate};
 use crate::harness::{Background, Case, Output};
+use crate::seccomp::{agent, notifying};
 use crate::tests;
 
 tests! {
@@ -30,6 +31,7 @@ tests! {
         unlike runc "does not give a reason",
     root_of_a_user_namespace_has_containers needs [Root],
     rootless_is_true_false_or_auto needs [Root],
+    a_listener_answers needs [Root],
 }
 
 fn report(output: Output) -> Value {
@@ -112,6 +114,24 @@ fn mapped(words: &[&str]) -> Case {
     let maps = json!([map(0, ID, 1), map(1, 200_000, 1000), map(1001, 300_000, 500)]);
     case.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
     case
+}
+
+/// The listener is taken from an init that is somebody else inside.
+fn a_listener_answers() {
+    for no_new_privileges in [false, true] {
+        let mut case = case(&["make-dir", "/tmp/x"]);
+        notifying(&mut case);
+        case.set("/process/noNewPrivileges", json!(no_new_privileges));
+        let path = case.dir.join("agent");
+        case.set("/linux/seccomp/listenerPath", json!(path));
+        let agent = agent(&path, 111);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("chmod");
+        let output = case.run();
+        assert_eq!(output.stdout, "ECONNREFUSED\n", "{no_new_privileges}: {output:?}");
+        let (state, _) = agent.join().expect("the agent");
+        assert_eq!(state["fds"], json!(["seccompFd"]));
+        assert_eq!(state["state"]["pid"], state["pid"]);
+    }
 }
 
 fn many_ids_are_mapped_by_helpers() {

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use orlop::sys::mount::DESCRIPTOR_CALLS as MOUNT_CALLS;
 use serde_json::{Value, json};
 
 use crate::harness::terminal::{Receiver, Screen};
@@ -16,17 +17,12 @@ tests! {
     a_user_namespace_is_the_same_without_them needs [Root] unlike runc "needs some",
     a_terminal_is_shown_without_them needs [Root] unlike runc "needs some",
     nothing_is_mounted_on_the_host_without_them needs [Root] unlike runc "needs some",
+    a_namespace_made_of_the_root_is_the_same needs [Root, TreeNamespaces]
+        unlike runc "makes none",
+    what_cannot_be_in_such_a_namespace_goes_the_ordinary_way needs [Root, TreeNamespaces]
+        unlike runc "makes none",
     what_only_they_can_do_is_an_error needs [Root] unlike runc "has other words",
 }
-
-pub const MOUNT_CALLS: [libc::c_long; 6] = [
-    libc::SYS_mount_setattr,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-];
 
 /// Something of everything that is mounted.
 fn case() -> Case {
@@ -108,8 +104,6 @@ fn a_container_is_the_same_without_any_of_the_mount_calls() {
 fn each_way_of_changing_the_root_works_without_them() {
     let mut case = case();
     is_the_same(&case, &MOUNT_CALLS, &["--no-pivot"]);
-    // Nothing of an unbindable root can be covered by itself.
-    case.set("/linux/readonlyPaths", json!(["/proc/sys", "/dev/shm"]));
     for word in ["shared", "slave", "private", "unbindable"] {
         case.set("/linux/rootfsPropagation", json!(word));
         is_the_same(&case, &MOUNT_CALLS, &[]);
@@ -156,6 +150,83 @@ fn nothing_is_mounted_on_the_host_without_them() {
     assert_eq!(of_proc(table()), before);
     let id = case.id.clone();
     assert!(!table().lines().any(|line| line.contains(&format!("{id}/rootfs/"))), "{}", table());
+}
+
+/// open_tree(2) lacks `OPEN_TREE_NAMESPACE`.
+fn ordinary_way() -> String {
+    format!("{}:2:2", libc::SYS_open_tree)
+}
+
+/// Runs the container on the way that the machine has and on the ordinary one, and says which the
+/// first was.
+#[track_caller]
+fn is_the_same_on_both_ways(case: &Case, options: &[&str]) -> bool {
+    case.write_config();
+    let [found, wanted] = [vec![], vec![ordinary_way()]].map(|calls| {
+        case.make_rootfs_again();
+        let words: Vec<_> =
+            ["--debug", "run"].iter().chain(options).copied().chain([&*case.id]).collect();
+        let output = Output::of(&mut case.command_without(&calls, &words));
+        let made = output.stderr.contains("mount namespace: Made");
+        (made, seen(output))
+    });
+    assert!(!wanted.0, "the sandbox lacks it");
+    let differing: Vec<_> = wanted.1.iter().zip(&found.1).filter(|(a, b)| a != b).collect();
+    assert!(differing.is_empty(), "{options:?}: {differing:#?}");
+    assert_eq!(found.1.len(), wanted.1.len(), "{options:?}");
+    assert_eq!(case.leftovers(), [""; 0]);
+    found.0
+}
+
+/// Something of everything, with a file system of the host beside that of the root.
+fn case_beside_the_host() -> Case {
+    let mut case = case();
+    // Cgroups of the host are bound where the container has no namespace of its own.
+    case.namespace("cgroup", Some(json!({"type": "cgroup"})));
+    for (destination, options) in [("/shm", ["bind", "ro"]), ("/devices", ["rbind", "noexec"])] {
+        let source = if destination == "/shm" { "/dev/shm" } else { "/dev" };
+        case.set("/mounts/-", bind(source.as_ref(), destination, &options));
+    }
+    case
+}
+
+fn a_namespace_made_of_the_root_is_the_same() {
+    let mut case = case_beside_the_host();
+    for word in ["", "shared", "slave", "private", "unbindable"] {
+        case.set("/linux/rootfsPropagation", json!(word));
+        assert!(is_the_same_on_both_ways(&case, &[]), "{word:?}");
+    }
+}
+
+fn what_cannot_be_in_such_a_namespace_goes_the_ordinary_way() {
+    assert!(!is_the_same_on_both_ways(&case_beside_the_host(), &["--no-pivot"]));
+    let hook = json!([{"path": "/bin/true"}]);
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let mut case = case_beside_the_host();
+        case.set("/hooks", json!({kind: hook}));
+        assert!(!is_the_same_on_both_ways(&case, &[]), "{kind}");
+    }
+    for hook_inside in ["startContainer", "poststart", "poststop"] {
+        let mut case = case_beside_the_host();
+        let path = if hook_inside == "startContainer" { "/bin/probe" } else { "/bin/true" };
+        case.set("/hooks", json!({hook_inside: [{"path": path, "args": ["probe", "exit", "0"]}]}));
+        assert!(is_the_same_on_both_ways(&case, &[]), "{hook_inside}");
+    }
+    let mut case = case_beside_the_host();
+    case.set("/mounts/-", bind(&case.rootfs().join("etc"), "/own", &["rbind"]));
+    assert!(!is_the_same_on_both_ways(&case, &[]), "a source below the root");
+    let mut case = case_beside_the_host();
+    // Its options name directories of the host, which the image may have as well.
+    let (lower, lowest) = (case.dir.join("source"), case.dir.join("lowest"));
+    fs::create_dir(&lowest).expect("make a directory");
+    let option = format!("lowerdir={}:{}", lower.display(), lowest.display());
+    case.set("/mounts/-", json!({"destination": "/over", "type": "overlay", "options": [option]}));
+    assert!(!is_the_same_on_both_ways(&case, &[]), "an overlay");
+    let mut case = Case::new(&["report"]);
+    case.namespace("user", Some(json!({"type": "user"})));
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    assert!(!is_the_same_on_both_ways(&case, &[]), "a user namespace");
 }
 
 fn what_only_they_can_do_is_an_error() {

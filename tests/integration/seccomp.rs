@@ -319,7 +319,7 @@ fn flags_are_taken_and_unknown_ones_refused() {
 }
 
 /// Somebody who listens for one listener: what was sent to it, and the answers that it gives.
-fn agent(path: &Path, errno: i32) -> JoinHandle<(Value, usize)> {
+pub fn agent(path: &Path, errno: i32) -> JoinHandle<(Value, usize)> {
     let socket = UnixListener::bind(path).expect("bind a socket");
     thread::spawn(move || {
         let (mut stream, _) = socket.accept().expect("a connection");
@@ -365,7 +365,8 @@ fn answer(descriptor: &OwnedFd, errno: i32) -> usize {
     usize::try_from(call[2] & 0xffff_ffff).expect("a number")
 }
 
-fn notifying(case: &mut Case) {
+/// Somebody else decides whether directories can be made.
+pub fn notifying(case: &mut Case) {
     let rule = json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"});
     case.set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}));
 }

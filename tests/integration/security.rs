@@ -8,8 +8,10 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
+use orlop::sys::mount::DESCRIPTOR_CALLS;
 use serde_json::{Value, json};
 
+use crate::harness::terminal::{Receiver, Screen};
 use crate::harness::{Case, Output, wait_until_gone};
 use crate::tests;
 
@@ -26,6 +28,10 @@ tests! {
         unlike runc "is dumpable again before it waits",
     the_inheritable_set_is_empty_unless_asked_for needs [Root],
     no_path_of_the_image_is_resolved_by_the_ordinary_rules needs [Root, Strace]
+        unlike runc "resolves some",
+    no_path_is_in_a_user_namespace needs [Root, Strace] unlike runc "resolves some",
+    no_path_is_for_a_terminal needs [Root, Strace] unlike runc "resolves some",
+    no_path_is_without_the_newer_mount_calls needs [Root, Strace]
         unlike runc "resolves some",
     nothing_of_the_runtime_can_be_seen_by_who_shares_its_processes needs [Root],
 }
@@ -217,10 +223,14 @@ fn the_inheritable_set_is_empty_unless_asked_for() {
 const BY_PATH: &str = "open,openat,mount,umount2,mkdir,mkdirat,mknod,mknodat,unlink,unlinkat,\
     symlink,symlinkat,chown,fchownat,chmod,fchmodat,rename,renameat,move_mount,open_tree";
 
-/// With a path below the root that counts from the working directory, a link in the image would
-/// lead out. After the change of root even `/` is the image.
-fn no_path_of_the_image_is_resolved_by_the_ordinary_rules() {
-    let mut case = Case::new(&[]);
+/// Of a container with a little of everything, the calls that resolve a path of the image by the
+/// kernel's ordinary rules: with a path below the root that counts from the working directory, a
+/// link in the image would lead out. After the change of root even `/` is the image.
+fn calls_by_the_ordinary_rules(
+    case: &mut Case,
+    lacking: &[libc::c_long],
+    words: &[&str],
+) -> String {
     let source = case.dir.join("source");
     fs::create_dir(&source).expect("make a directory");
     for mount in [
@@ -229,30 +239,82 @@ fn no_path_of_the_image_is_resolved_by_the_ordinary_rules() {
     ] {
         case.set("/mounts/-", mount);
     }
-    case.set("/linux/devices", json!([{"path": "/x/y", "type": "c", "major": 1, "minor": 5}]));
     case.write_config();
     let trace = case.dir.join("trace");
     let mut command = std::process::Command::new("strace");
-    command.args(["-f", "-qq", "-e", &format!("trace={BY_PATH},pivot_root,execve"), "-o"]);
-    command.arg(&trace).arg(&case.runtime).arg("--root").arg(case.state_root());
-    command.args(["run", &case.id]).current_dir(&case.dir);
-    crate::harness::Output::of(&mut command).ok();
+    command.args(["-f", "-qq", "-e", &format!("trace={BY_PATH},pivot_root,setns,execve"), "-o"]);
+    let runtime = case.command_without(lacking, words);
+    command.arg(&trace).arg(runtime.get_program()).args(runtime.get_args());
+    crate::harness::Output::of(command.current_dir(&case.dir)).ok();
     let text = fs::read_to_string(&trace).expect("read the trace");
     let below = format!("{}/", case.rootfs().display());
-    let (mut wrong, mut inside) = (Vec::new(), false);
+    let (mut wrong, mut inside, mut changed) = (String::new(), false, false);
     for line in text.lines() {
-        inside =
-            inside && !line.contains(" execve(\"/bin/probe\"") || line.contains(" pivot_root(");
-        // The first path that the call names; "." and "/" are the root itself.
-        let path = line.split('"').nth(1).unwrap_or_default();
+        let change = line.contains(" pivot_root(") || line.contains(", CLONE_NEWNS)");
+        inside = inside && !line.contains(" execve(\"/bin/probe\"") || change;
+        changed = changed || change;
         let from_here = !line.contains("at(") || line.contains("AT_FDCWD");
-        let of_the_image = path.starts_with(&below) || (inside && !["", ".", "/"].contains(&path));
-        if from_here && of_the_image {
-            wrong.push(line);
+        let of_the_image =
+            |path: &str| path.starts_with(&below) || (inside && !is_known(path, line));
+        if from_here && paths(line).into_iter().any(of_the_image) {
+            wrong += line;
+            wrong += "\n";
         }
     }
-    assert!(text.contains(" pivot_root("), "{text}");
-    assert_eq!(wrong, Vec::<&str>::new());
+    assert!(changed, "{text}");
+    wrong
+}
+
+/// What the call of this line resolves.
+fn paths(line: &str) -> Vec<&str> {
+    let words: Vec<_> = line.split('"').skip(1).step_by(2).collect();
+    let count = if line.contains(" mount(\"") { 2 } else { 1 };
+    // What a new file system is made of is no path.
+    let new = count == 2 && !line.contains("MS_BIND") && !line.contains("MS_MOVE");
+    words.into_iter().take(count).skip(usize::from(new)).collect()
+}
+
+/// "." and "/" are the root itself, and numbers are links in `/proc/self/fd`, where mount(2) is
+/// called.
+fn is_known(path: &str, line: &str) -> bool {
+    let number = path.bytes().all(|byte| byte.is_ascii_digit());
+    ["", ".", "/"].contains(&path) || (number && line.contains(" mount("))
+}
+
+fn no_path_of_the_image_is_resolved_by_the_ordinary_rules() {
+    let mut case = Case::new(&[]);
+    case.set("/linux/devices", json!([{"path": "/x/y", "type": "c", "major": 1, "minor": 5}]));
+    let words = ["run", &case.id.clone()];
+    assert_eq!(calls_by_the_ordinary_rules(&mut case, &[], &words), "");
+}
+
+/// Devices are bound there.
+fn no_path_is_in_a_user_namespace() {
+    let mut case = Case::new(&[]);
+    case.namespace("user", Some(json!({"type": "user"})));
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    case.set("/linux/devices", json!([{"path": "/dev/full", "type": "c", "major": 1, "minor": 7}]));
+    let words = ["run", &case.id.clone()];
+    assert_eq!(calls_by_the_ordinary_rules(&mut case, &[], &words), "");
+}
+
+fn no_path_is_for_a_terminal() {
+    for lacking in [&[][..], &DESCRIPTOR_CALLS] {
+        let mut case = Case::new(&["echo"]);
+        case.set("/process/terminal", json!(true));
+        let receiver = Receiver::new(&case.id);
+        let socket = receiver.argument().to_string();
+        let words = ["run", "--detach", "--console-socket", &socket, &case.id.clone()];
+        assert_eq!(calls_by_the_ordinary_rules(&mut case, lacking, &words), "");
+        Screen::new(receiver.receive().0).rest();
+    }
+}
+
+fn no_path_is_without_the_newer_mount_calls() {
+    let mut case = Case::new(&[]);
+    let words = ["run", &case.id.clone()];
+    assert_eq!(calls_by_the_ordinary_rules(&mut case, &DESCRIPTOR_CALLS, &words), "");
 }
 
 /// CVE-2016-9962, for a container that joins the PID namespace of another: somebody there tries

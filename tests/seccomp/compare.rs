@@ -391,3 +391,16 @@ fn random_profiles_decide_as_with_libseccomp() {
     // What libseccomp gets wrong itself is rare.
     assert!(tally.compared > 100_000 && tally.contradicts * 50 < tally.compared);
 }
+
+/// On x86 semop(2) is a part of ipc(2), whose number is above all that this profile names.
+#[test]
+fn parts_of_a_call_above_the_newest_name_have_their_rules() {
+    let profile = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["semop", "read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99}]});
+    let profile = serde_json::from_value(profile).expect("a profile");
+    let program = ours(&profile, &[Arch::ScmpArchX86_64, Arch::ScmpArchX86]);
+    for (part, verdict) in [(1, 0x0005_0063), (2, 0x7fff_0000)] {
+        let data = Data::new(Arch::ScmpArchX86, 117, [part, 0, 0, 0, 0, 0]);
+        assert_eq!(run(&program, &data).verdict, verdict, "part {part}");
+    }
+}

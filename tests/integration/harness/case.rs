@@ -162,8 +162,8 @@ impl Case {
         Output::of(&mut self.command(args))
     }
 
-    /// The runtime with these arguments, in a sandbox that lacks system calls.
-    pub fn command_without(&self, calls: &[libc::c_long], args: &[&str]) -> Command {
+    /// The runtime with these arguments, in a sandbox that lacks system calls: see `without.rs`.
+    pub fn command_without(&self, calls: &[impl ToString], args: &[&str]) -> Command {
         let mut command = Command::new(example("without"));
         command.args(calls.iter().map(ToString::to_string)).arg("--").arg(&self.runtime);
         command.args(self.arguments(args)).current_dir(&self.dir);

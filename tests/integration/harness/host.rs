@@ -34,6 +34,8 @@ pub enum Needs {
     KernelLog,
     /// Calls of 32-bit programs.
     Calls32,
+    /// open_tree(2) that makes mount namespaces.
+    TreeNamespaces,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
     /// AppArmor in force, and what loads profiles.
@@ -98,6 +100,9 @@ impl Needs {
             }
             Self::KernelLog if !has_kernel_log() => "needs a kernel with audit, and /dev/kmsg",
             Self::Calls32 if !has_calls_of_32_bits() => "needs the calls of 32-bit programs",
+            Self::TreeNamespaces if !orlop::sys::mount::namespaces_of_trees_exist() => {
+                "needs OPEN_TREE_NAMESPACE (Linux 7.0)"
+            }
             Self::Strace if !has_program("strace") => "needs strace",
             Self::AppArmor if !has_apparmor() => "needs AppArmor",
             Self::NoAppArmor if has_apparmor() => "needs to be without AppArmor",

@@ -20,7 +20,7 @@ VALIDATION := github.com/opencontainers/runtime-tools
 IN_VM = $(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
   test --target $(TARGET) --test integration --
 
-.PHONY: help build run test torture fuzz conformance engines vm-test lint bundles bench bench-seccomp reference man install
+.PHONY: help build run test torture fuzz conformance engines vm-test vm-engines lint bundles bench bench-seccomp reference man install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -68,6 +68,15 @@ vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd
 	$(IN_VM) $(T)
 	[ -n "$(T)$(DRIVER)" ] || DRIVER=systemd $(IN_VM)
 	[ -n "$(T)$(DRIVER)" ] || VM_USER=ordinary $(IN_VM) units::
+
+# Another machine, with engines in it.
+vm-engines: export VM_PACKAGES = catatonit containerd containernetworking-plugins docker-cli \
+  docker.io netavark nftables podman
+vm-engines: build ## Docker and Podman in a virtual machine: cgroup v2, both drivers, root and not
+	@test -x "$(VM)" || { echo "there is no virtual machine: $(VM) (VM=PROGRAM)" >&2; exit 1; }
+	$(VM) build
+	$(CARGO) --config 'target.$(TARGET).runner="sh tests/vm-engines.sh $(abspath $(VM)) $(BUILD)"' \
+	  test --target $(TARGET) --test engines -- $(T)
 
 lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed
 	cargo fmt --check

@@ -119,14 +119,16 @@ impl Needs {
     }
 }
 
-/// The kind of machine, as `counts.txt` names it.
-pub fn kind() -> &'static str {
-    match (is_v2(), nix::unistd::geteuid().is_root()) {
+/// The kind of machine, as `counts.txt` names it, with the engines' driver of cgroups if there is
+/// more than one.
+pub fn kind() -> String {
+    let kind = match (is_v2(), nix::unistd::geteuid().is_root()) {
         (true, true) if by_systemd() => "v2-systemd",
         (true, true) => "v2",
         (true, false) => "v2-user",
         (false, _) => "v1",
-    }
+    };
+    std::env::var("CGROUP_DRIVER").map_or(kind.to_string(), |driver| format!("{kind}-{driver}"))
 }
 
 /// `DRIVER=systemd`: all cases have their cgroups made by systemd.

@@ -97,6 +97,7 @@ fn check_counts(ran: usize, skipped: &BTreeMap<String, String>) -> bool {
         return true;
     }
     let machine = super::host::kind();
+    let machine = machine.as_str();
     let path =
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/", env!("CARGO_CRATE_NAME"), "/counts.txt");
     let kept = fs::read_to_string(path).expect("read counts.txt");

@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Background, Case, host, spawn, wait_until_gone};
+use crate::harness::{Background, Case, Output, host, spawn, wait_until_gone};
 use crate::tests;
 
 tests! {
@@ -19,6 +19,7 @@ tests! {
         needs [Root, Strace] unlike runc "has other system calls",
     a_runtime_killed_in_the_foreground_leaves_a_container_to_delete needs [Root],
     an_init_killed_before_start_is_stopped_and_can_be_deleted needs [Root],
+    cgroups_that_have_vanished_are_no_matter needs [Root],
     delete_of_a_half_made_directory needs [Root] unlike runc "has other files",
 }
 
@@ -166,6 +167,29 @@ fn an_init_killed_before_start_is_stopped_and_can_be_deleted() {
     wait_until_gone(pid);
     assert_eq!(case.status(), "stopped");
     case.start().fails(1, "cannot start a container that has stopped");
+    case.delete().ok();
+    assert_eq!(case.leftovers(), Vec::<String>::new());
+}
+
+/// Somebody else has removed them, as systemd does with those of a scope.
+fn cgroups_that_have_vanished_are_no_matter() {
+    let case = Case::new(&["wait"]);
+    case.run_detached();
+    fs::create_dir(host::cgroup("pids", &case.cgroup()).join("below")).expect("make a cgroup");
+    let pid = case.pid();
+    case.kill("KILL").ok();
+    wait_until_gone(pid);
+    let vanish = host::hierarchies().into_iter().map(|hierarchy| {
+        let path = hierarchy.join(case.cgroup().trim_start_matches('/'));
+        // The last process may still be on its way out.
+        Output::of(Command::new("timeout").args(["30", "sh", "-c"]).arg(format!(
+            "while [ -d {0} ]; do rmdir {0}/below {0} 2>/dev/null; done; :",
+            path.display()
+        )))
+    });
+    vanish.for_each(|output| drop(output.ok()));
+    assert_eq!(case.status(), "stopped");
+    assert_eq!(case.runtime(&["ps", "--format", "json", &case.id]).ok(), "[]\n");
     case.delete().ok();
     assert_eq!(case.leftovers(), Vec::<String>::new());
 }

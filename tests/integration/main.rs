@@ -55,11 +55,12 @@ use harness::suite::{Suite, run};
 
 /// What tests of cgroups begin with: `DRIVER=systemd` runs them, with cgroups that systemd makes.
 /// With a name, such as `T=::` which all have, others run like that too.
-const ABOUT_CGROUPS: [&str; 8] = [
+const ABOUT_CGROUPS: [&str; 9] = [
     "cgroups",
     "controllers::",
     "events::",
     "exec_cgroups::",
+    "leftovers::cgroups",
     "lifecycle::delete",
     "lifecycle::kill",
     "pausing::",

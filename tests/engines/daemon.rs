@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -24,14 +24,13 @@ impl Daemon {
     pub fn start() -> Self {
         write_settings();
         let socket = format!("{DIRECTORY}/notify.sock");
-        let ready = UnixDatagram::bind(&socket).expect("bind a socket");
-        ready.set_read_timeout(Some(DEADLINE)).expect("set a timeout");
+        let ready = ready_socket(&socket);
         for (program, option) in [("containerd", "--config"), ("dockerd", "--config-file")] {
             let config = format!("{DIRECTORY}/{program}.conf");
             let mut command = Command::new(program);
             command.args([option, &config]).env("NOTIFY_SOCKET", &socket);
-            let daemon = start_with_log(&mut command, &log(program));
-            wait_until_ready(&ready, program, daemon);
+            start_with_log(&mut command, &log(program));
+            wait_until_ready(&ready, &log(program));
         }
         make_image();
         podman::prepare();
@@ -94,20 +93,27 @@ fn log(program: &str) -> String {
     format!("{DIRECTORY}/{program}.log")
 }
 
-fn start_with_log(command: &mut Command, log: &str) -> Child {
+fn start_with_log(command: &mut Command, log: &str) {
     let file = File::create(log).expect("make a log");
     command.stdin(Stdio::null());
     command.stdout(file.try_clone().expect("copy a descriptor")).stderr(file);
-    command.spawn().expect("start a daemon")
+    let mut daemon = command.spawn().expect("start a daemon");
+    std::thread::spawn(move || daemon.wait());
 }
 
-/// Both daemons send `READY=1` when they are: sd_notify(3).
-fn wait_until_ready(socket: &UnixDatagram, program: &str, mut daemon: Child) {
+/// A socket at which daemons tell that they are ready.
+pub fn ready_socket(path: &str) -> UnixDatagram {
+    let ready = UnixDatagram::bind(path).expect("bind a socket");
+    ready.set_read_timeout(Some(DEADLINE)).expect("set a timeout");
+    ready
+}
+
+/// Daemons send `READY=1` when they are: sd_notify(3).
+pub fn wait_until_ready(socket: &UnixDatagram, log: &str) {
     let mut message = [0; 4096];
     loop {
         let Ok(length) = socket.recv(&mut message) else {
-            let log = fs::read_to_string(log(program)).unwrap_or_default();
-            panic!("{program} is not ready ({:?}):\n{log}", daemon.try_wait());
+            panic!("not ready:\n{}", fs::read_to_string(log).unwrap_or_default());
         };
         if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
             return;

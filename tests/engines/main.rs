@@ -18,6 +18,8 @@ mod sandbox;
 mod buildah;
 mod commands;
 mod confinement;
+mod cri;
+mod cri_engine;
 mod ctr;
 mod errors;
 mod files;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let daemon = daemon::Daemon::start();
     let tested = run();
     podman::finish();
+    cri_engine::finish();
     let left = daemon.leftovers();
     for line in &left {
         println!("left behind: {line}");
@@ -58,6 +61,7 @@ fn run() -> ExitCode {
         Suite { name: "buildah", tests: buildah::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "confinement", tests: confinement::TESTS },
+        Suite { name: "cri", tests: cri::TESTS },
         Suite { name: "ctr", tests: ctr::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
         Suite { name: "files", tests: files::TESTS },

@@ -58,7 +58,10 @@ impl Procfs {
     pub fn write(&self, name: &str, value: impl Display) -> Result<()> {
         let value = value.to_string();
         let mut file = self.open_file(name, OFlag::O_WRONLY)?;
-        file.write_all(value.as_bytes()).with_context(|| format!("write {value:?} to /proc/{name}"))
+        file.write_all(value.as_bytes()).with_context(|| match value.lines().count() {
+            0 | 1 => format!("write {value:?} to /proc/{name}"),
+            lines => format!("write {lines} lines, {} bytes, to /proc/{name}", value.len()),
+        })
     }
 
     /// Reads `name` whole.

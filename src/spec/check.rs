@@ -233,7 +233,10 @@ fn mappings(linux: &Linux) -> Result<()> {
     lists.into_iter().try_for_each(|(name, list)| ranges(&format!("linux.{name}"), list))
 }
 
+/// The kernel takes 340 of them: user_namespaces(7).
 fn ranges(path: &str, list: &Option<Vec<LinuxIdMapping>>) -> Result<()> {
+    let count = list.iter().flatten().count();
+    ensure!(count <= 340, "{path}: {count} ranges, where the kernel takes no more than 340");
     each(path, list, |path, map| {
         ensure!(map.size() > 0, "{path}.size: 0 ids");
         let last = |first: u32| first.checked_add(map.size() - 1);

@@ -271,6 +271,18 @@ pub(crate) mod tests {
         ]);
     }
 
+    /// VER-10: as Go's reader does, on which engines rely.
+    #[test]
+    fn the_last_of_equal_members_counts() {
+        let text = br#"{"ociVersion": "1.0.0", "root": {"path": "a", "path": "b"}, "hostname": "x",
+            "annotations": {"k": "1", "k": "2"}, "root": {"path": "c"}, "hostname": "y",
+            "linux": {"namespaces": [{"type": "uts"}]}}"#;
+        let spec = parse(text).expect("a document").0;
+        assert_eq!(spec.root().as_ref().map(|root| root.path().as_path()), Some(Path::new("c")));
+        assert_eq!(spec.hostname().as_deref(), Some("y"));
+        assert_eq!(spec.annotations().as_ref().map(|map| map["k"].as_str()), Some("2"));
+    }
+
     #[test]
     fn null_is_absence() {
         accepted([

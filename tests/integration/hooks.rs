@@ -1,12 +1,13 @@
 //! Hooks: when, where, with what, and what happens when they fail.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::Case;
+use crate::harness::{Case, host};
 use crate::tests;
 
 tests! {
@@ -30,6 +31,10 @@ tests! {
     a_hook_that_hangs_is_killed_when_its_time_is_up needs [Root],
     environments_of_hooks needs [Root],
     hooks_of_the_config_at_create_are_those_that_run needs [Root],
+    the_argument_vector_is_that_of_the_config needs [Root],
+    a_hook_without_a_timeout_is_waited_for needs [Root],
+    limits_are_in_force_when_hooks_run needs [Root],
+    hooks_run_without_a_mount_namespace needs [Root],
 }
 
 const KINDS: [&str; 6] =
@@ -301,4 +306,70 @@ fn hooks_of_the_config_at_create_are_those_that_run() {
     case.wait_for_end();
     case.delete().ok();
     assert!(case.dir.join("first").exists() && !case.dir.join("second").exists());
+}
+
+fn the_argument_vector_is_that_of_the_config() {
+    let mut case = Case::new(&[]);
+    let dir = case.dir.display().to_string();
+    let text = format!("tr '\\0' '|' </proc/$$/cmdline >{dir}/argv");
+    let hook = json!({"path": "/bin/sh", "args": ["a name", "-c", text, "", "x y"], "env": ["PATH=/bin:/usr/bin"]});
+    let alone = case.dir.join("alone");
+    fs::write(&alone, format!("#!/bin/sh\necho $# $0 >{dir}/alone.argv\n")).expect("write");
+    fs::set_permissions(&alone, fs::Permissions::from_mode(0o755)).expect("chmod");
+    case.set("/hooks", json!({"createRuntime": [hook, {"path": alone}]}));
+    case.run().ok();
+    assert_eq!(read(&case.dir.join("argv")), format!("a name|-c|{text}||x y|"));
+    assert_eq!(read(&case.dir.join("alone.argv")), format!("0 {}\n", alone.display()));
+}
+
+fn a_hook_without_a_timeout_is_waited_for() {
+    let mut case = Case::new(&["echo", "hello"]);
+    let fifo = case.dir.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("make a fifo");
+    let text = format!("read line <{0}/fifo; echo $line >{0}/read", case.dir.display());
+    case.set("/hooks", json!({"createRuntime": [script(&text)]}));
+    let run = case.run_in_background();
+    // It can be opened when the hook reads.
+    fs::write(&fifo, "late\n").expect("write");
+    assert_eq!(run.end().ok(), "hello\n");
+    assert_eq!(read(&case.dir.join("read")), "late\n");
+}
+
+fn limits_are_in_force_when_hooks_run() {
+    let mut case = Case::new(&[]);
+    case.set("/linux/resources/pids", json!({"limit": 77}));
+    let file = host::cgroup("pids", &case.cgroup()).join("pids.max");
+    let procs = file.with_file_name("cgroup.procs");
+    let pid = "sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' | tr -d '\\n'";
+    let text = format!(
+        "cat {} >{dir}/limit; grep -x $({pid}) {} >{dir}/member",
+        file.display(),
+        procs.display(),
+        dir = case.dir.display()
+    );
+    for kind in ["prestart", "createRuntime"] {
+        case.set("/hooks", json!({kind: [script(&text)]}));
+        case.run().ok();
+        assert_eq!(read(&case.dir.join("limit")), "77\n", "{kind}");
+        assert!(!read(&case.dir.join("member")).is_empty(), "{kind}");
+        fs::remove_file(case.dir.join("limit")).expect("remove");
+    }
+}
+
+fn hooks_run_without_a_mount_namespace() {
+    let mut case = Case::new(&["echo", "hello"]);
+    case.namespace("mount", None);
+    case.remove("/linux/maskedPaths").remove("/linux/readonlyPaths");
+    let dir = case.dir.display().to_string();
+    let hooks: serde_json::Map<_, _> = ["prestart", "createRuntime", "createContainer", "poststop"]
+        .iter()
+        .map(|kind| (kind.to_string(), json!([script(&format!("echo {kind} >>{dir}/order"))])))
+        .collect();
+    case.set("/hooks", Value::Object(hooks));
+    assert_eq!(case.run().ok(), "hello\n");
+    assert_eq!(
+        read(&case.dir.join("order")),
+        "prestart\ncreateRuntime\ncreateContainer\npoststop\n"
+    );
+    assert_eq!(case.leftovers(), Vec::<String>::new());
 }

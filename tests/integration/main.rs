@@ -12,6 +12,7 @@ mod activation;
 mod attacks;
 mod bad_input;
 mod bus;
+mod capabilities;
 mod cgroups;
 mod cgroups_v2;
 mod commands;
@@ -19,6 +20,9 @@ mod documents;
 mod drop_in;
 mod events;
 mod exec;
+mod exec_cgroups;
+mod exec_documents;
+mod exec_security;
 mod filesystems;
 mod hooks;
 mod id_maps;
@@ -35,6 +39,7 @@ mod races;
 mod rootfs;
 mod rootless;
 mod sandboxes;
+mod scheduling;
 mod seccomp;
 mod security;
 mod terminal;
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "bus", tests: bus::TESTS },
+        Suite { name: "capabilities", tests: capabilities::TESTS },
         Suite { name: "cgroups", tests: cgroups::TESTS },
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
@@ -59,6 +65,9 @@ fn main() -> ExitCode {
         Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "events", tests: events::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
+        Suite { name: "exec_cgroups", tests: exec_cgroups::TESTS },
+        Suite { name: "exec_documents", tests: exec_documents::TESTS },
+        Suite { name: "exec_security", tests: exec_security::TESTS },
         Suite { name: "filesystems", tests: filesystems::TESTS },
         Suite { name: "hooks", tests: hooks::TESTS },
         Suite { name: "id_maps", tests: id_maps::TESTS },
@@ -75,6 +84,7 @@ fn main() -> ExitCode {
         Suite { name: "rootfs", tests: rootfs::TESTS },
         Suite { name: "rootless", tests: rootless::TESTS },
         Suite { name: "sandboxes", tests: sandboxes::TESTS },
+        Suite { name: "scheduling", tests: scheduling::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },

@@ -31,6 +31,7 @@ tests! {
     sysctls_are_set_inside_only needs [Root],
     a_sysctl_of_the_host_network_is_refused needs [Root],
     host_and_domain_name_are_set_inside_only needs [Root],
+    as_many_mappings_as_the_kernel_takes needs [Root],
 }
 
 /// The kinds by their names in the config and in `/proc/PID/ns`.
@@ -220,6 +221,12 @@ fn a_user_namespace_with_gaps_in_its_ids() {
         text.split_whitespace().collect::<Vec<_>>(),
         ["0", "100000", "1", "1000", "101000", "1"]
     );
+    // The kernel refuses what has no mapping, and the mount is named.
+    let devpts = json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+        "options": ["newinstance", "gid=5"]});
+    case.set("/mounts/1", devpts);
+    case.run().fails(1, "mounts[1]: mount devpts at /dev/pts: option \"gid=5\"");
+    case.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
     case.set("/process/user", json!({"uid": 7, "gid": 1000}));
     case.run().fails(1, "cannot setuid to unmapped uid 7 in user namespace");
 }
@@ -392,4 +399,23 @@ fn host_and_domain_name_are_set_inside_only() {
     assert_eq!(files.map(|file| fs::read_to_string(file).expect("read")), before);
     case.namespace("uts", None);
     case.run().fails(1, "unable to set hostname without a private UTS namespace");
+}
+
+/// user_namespaces(7): 340 lines, in less than a page of text.
+fn as_many_mappings_as_the_kernel_takes() {
+    let mut case = waiting(&["user", "pid", "mount", "uts"]);
+    case.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+    case.args(&["cat", "/proc/self/uid_map"]);
+    let maps = |count: u32, host: u32| {
+        let others = (1..count).map(|n| map(2 * n, host + 2 * n, 1));
+        json!(std::iter::once(map(0, 100_000, 1)).chain(others).collect::<Vec<_>>())
+    };
+    case.set("/linux/uidMappings", maps(340, 5000)).set("/linux/gidMappings", maps(340, 5000));
+    assert_eq!(case.run().ok().lines().count(), 340);
+    case.set("/linux/uidMappings", maps(341, 5000));
+    case.run().fails(1, "linux.uidMappings: 341 ranges, where the kernel takes no more than 340");
+    case.set("/linux/uidMappings", maps(340, 1_000_000_000));
+    let told = case.run().fails(1, "linux.uidMappings: write 340 lines, ");
+    assert!(told.contains("invalid argument"), "{told}");
+    assert_eq!(case.leftovers(), Vec::<String>::new());
 }

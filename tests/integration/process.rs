@@ -18,11 +18,6 @@ tests! {
     a_cwd_only_for_the_user_can_be_entered needs [Root],
     ids_and_groups_are_exactly_those_configured needs [Root],
     umask_is_set_or_has_its_default needs [Root],
-    capabilities_are_exactly_those_configured needs [Root],
-    capabilities_of_an_ordinary_user needs [Root],
-    an_unknown_capability_warns needs [Root],
-    a_capability_that_the_runtime_lacks_is_named needs [Root],
-    no_new_privileges_is_set_only_if_asked_for needs [Root],
     limits_are_set needs [Root],
     a_limit_above_the_runtimes_own_is_named needs [Root],
     oom_score_is_set_or_left_alone needs [Root],
@@ -39,17 +34,15 @@ tests! {
     a_session_keyring_of_its_own needs [Root],
     only_standard_streams_are_open needs [Root]
         unlike runc "copies standard input through a pipe",
-    the_scheduler_is_set needs [Root],
-    the_io_priority_is_set needs [Root],
     the_personality_is_set needs [Root],
-    the_memory_policy_is_set needs [Root, Numa],
+    limits_that_are_not_listed_are_the_callers needs [Root],
 }
 
-fn report(case: &Case) -> Value {
+pub fn report(case: &Case) -> Value {
     serde_json::from_str(&case.run().ok()).expect("a report")
 }
 
-fn reporting() -> Case {
+pub fn reporting() -> Case {
     Case::new(&["report"])
 }
 
@@ -179,85 +172,6 @@ fn umask_is_set_or_has_its_default() {
         let mut command = std::process::Command::new("sh");
         let output = Output::of(command.args(["-c", &script]).current_dir(&case.dir));
         assert_eq!(output.ok().trim(), want);
-    }
-}
-
-fn sets(case: &Case) -> [u64; 5] {
-    let status = report(case)["status"].clone();
-    ["CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb"].map(|name| {
-        u64::from_str_radix(status[name].as_str().expect("a set"), 16).expect("a number")
-    })
-}
-
-fn capabilities_are_exactly_those_configured() {
-    // CAP_CHOWN 0, CAP_KILL 5, CAP_SYS_CHROOT 18, CAP_MKNOD 27.
-    for (caps, want) in [
-        (json!({}), [0; 5]),
-        (json!({"bounding": ["CAP_CHOWN", "CAP_KILL"]}), [1 | 1 << 5, 0, 0, 0, 0]),
-        (
-            json!({"bounding": ["CAP_CHOWN", "CAP_MKNOD"], "permitted": ["CAP_CHOWN"],
-                   "effective": ["CAP_CHOWN"]}),
-            // As root the program gets all of the bounding set by execve (capabilities(7)).
-            [1 | 1 << 27, 1 | 1 << 27, 1 | 1 << 27, 0, 0],
-        ),
-    ] {
-        let mut case = reporting();
-        case.set("/process/capabilities", caps.clone());
-        case.set("/process/noNewPrivileges", json!(false));
-        let mut want = want;
-        if caps["bounding"].is_array() && want[1] == 0 {
-            (want[1], want[2]) = (want[0], want[0]);
-        }
-        assert_eq!(sets(&case), want, "{caps}");
-    }
-}
-
-fn capabilities_of_an_ordinary_user() {
-    let set = json!(["CAP_NET_BIND_SERVICE", "CAP_KILL"]);
-    let bits = 1 << 10 | 1 << 5;
-    let mut case = reporting();
-    case.set("/process/user", json!({"uid": 1000, "gid": 1000}));
-    let caps = json!({"bounding": set, "effective": set, "permitted": set});
-    case.set("/process/capabilities", caps);
-    assert_eq!(sets(&case), [bits, 0, 0, 0, 0]);
-    let caps = json!({"bounding": set, "effective": set, "permitted": set, "inheritable": set,
-        "ambient": ["CAP_KILL"]});
-    case.set("/process/capabilities", caps);
-    assert_eq!(sets(&case), [bits, 1 << 5, 1 << 5, bits, 1 << 5]);
-}
-
-fn an_unknown_capability_warns() {
-    let mut case = Case::new(&[]);
-    case.set("/process/capabilities/bounding", json!(["CAP_CHOWN", "CAP_NOSUCH"]));
-    case.set("/process/capabilities/permitted", json!(["CAP_NOSUCH"]));
-    case.set("/process/capabilities/effective", json!([]));
-    let output = case.run();
-    assert_eq!(output.code, 0, "{output:?}");
-    assert!(output.stderr.contains("CAP_NOSUCH"), "{output:?}");
-}
-
-fn a_capability_that_the_runtime_lacks_is_named() {
-    let own = caps::read(None, caps::CapSet::Permitted).expect("our capabilities");
-    let all = caps::all();
-    let missing: Vec<_> = all.difference(&own).map(ToString::to_string).collect();
-    let mut case = Case::new(&[]);
-    let all: Vec<_> = all.iter().map(ToString::to_string).collect();
-    case.set("/process/capabilities", json!({"bounding": all, "permitted": all, "effective": all}));
-    match missing.first() {
-        None => drop(case.run().ok()),
-        Some(name) => {
-            let error = case.create().fails(1, "operation not permitted");
-            let ours = std::env::var_os("RUNTIME").is_none();
-            assert!(!ours || error.contains(name), "{name} in {error}");
-        }
-    }
-}
-
-fn no_new_privileges_is_set_only_if_asked_for() {
-    for (value, want) in [(json!(true), "1"), (json!(false), "0"), (Value::Null, "0")] {
-        let mut case = reporting();
-        case.set("/process/noNewPrivileges", value);
-        assert_eq!(report(&case)["status"]["NoNewPrivs"], json!(want));
     }
 }
 
@@ -463,57 +377,6 @@ fn only_standard_streams_are_open() {
     assert_eq!(report["fds"], json!(["0 /dev/null", "1 pipe", "2 pipe"]));
 }
 
-fn shares(case: &Case) -> String {
-    case.run().ok().trim_end().to_string()
-}
-
-fn the_scheduler_is_set() {
-    for (scheduler, want) in [
-        (json!({"policy": "SCHED_OTHER", "nice": 5}), "policy 0 priority 0 nice 5 io 0 "),
-        (json!({"policy": "SCHED_BATCH", "nice": -3}), "policy 3 priority 0 nice -3 io 0 "),
-        (json!({"policy": "SCHED_IDLE"}), "policy 5 priority 0 nice 0 io 0 "),
-    ] {
-        let mut case = Case::new(&["shares"]);
-        case.set("/process/scheduler", scheduler.clone());
-        // It is set with root's rights, whoever the program's user is.
-        case.set("/process/user", json!({"uid": 1000, "gid": 1000}));
-        assert!(shares(&case).starts_with(want), "{scheduler}: {}", shares(&case));
-        // A process that joins gets it as well, unless it has one of its own.
-        case.args(&["wait"]);
-        case.run_detached();
-        assert!(case.exec(&["shares"]).ok().starts_with(want), "{scheduler}");
-    }
-    for policy in ["SCHED_FIFO", "SCHED_RR"] {
-        let mut case = Case::new(&["shares"]);
-        case.set("/process/scheduler", json!({"policy": policy, "priority": 7}));
-        // Where real-time processes have no share in cgroups, the kernel refuses them.
-        let output = case.run();
-        let number = if policy == "SCHED_FIFO" { 1 } else { 2 };
-        match output.code {
-            0 => assert!(output.stdout.starts_with(&format!("policy {number} priority 7 "))),
-            _ => drop(output.fails(1, "operation not permitted")),
-        }
-    }
-    let mut case = Case::new(&[]);
-    case.set("/process/scheduler", json!({"policy": "SCHED_ISO"}));
-    case.run().fails(1, "invalid argument");
-}
-
-fn the_io_priority_is_set() {
-    for (class, level, want) in [
-        ("IOPRIO_CLASS_RT", 0, "io 1 0"),
-        ("IOPRIO_CLASS_BE", 6, "io 2 6"),
-        ("IOPRIO_CLASS_IDLE", 0, "io 3 0"),
-    ] {
-        let mut case = Case::new(&["shares"]);
-        case.set("/process/ioPriority", json!({"class": class, "priority": level}));
-        assert!(shares(&case).ends_with(want), "{class}: {}", shares(&case));
-        case.args(&["wait"]);
-        case.run_detached();
-        assert!(case.exec(&["shares"]).ok().trim_end().ends_with(want), "{class}");
-    }
-}
-
 fn the_personality_is_set() {
     for (domain, want) in [("LINUX", "00000000\n"), ("LINUX32", "00000008\n")] {
         let mut case = Case::new(&["cat", "/proc/self/personality"]);
@@ -525,27 +388,25 @@ fn the_personality_is_set() {
     }
 }
 
-fn the_memory_policy_is_set() {
-    for (policy, want) in [
-        (json!({"mode": "MPOL_DEFAULT"}), " default "),
-        (json!({"mode": "MPOL_LOCAL"}), " local "),
-        (json!({"mode": "MPOL_BIND", "nodes": "0"}), " bind:0 "),
-        (json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}), " interleave:0 "),
-        (json!({"mode": "MPOL_PREFERRED", "nodes": "0"}), " prefer:0 "),
-        (
-            json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}),
-            " bind=static:0 ",
-        ),
-    ] {
-        let mut case = Case::new(&["cat", "/proc/self/numa_maps"]);
-        case.set("/linux/memoryPolicy", policy.clone());
-        let text = case.run().ok();
-        assert!(text.contains(want), "{policy}: {text}");
-        case.args(&["wait"]);
-        case.run_detached();
-        assert!(case.exec(&["cat", "/proc/self/numa_maps"]).ok().contains(want), "{policy}");
+fn limits_that_are_not_listed_are_the_callers() {
+    let mut case = reporting();
+    case.set("/process/rlimits", json!([{"type": "RLIMIT_SIGPENDING", "soft": 50, "hard": 60}]));
+    case.write_config();
+    let script = format!(
+        "ulimit -n 277 && exec {} --root {} run {}",
+        crate::harness::runtime().display(),
+        case.state_root().display(),
+        case.id
+    );
+    let mut command = std::process::Command::new("sh");
+    let output = Output::of(command.args(["-c", &script]).current_dir(&case.dir));
+    let report: Value = serde_json::from_str(&output.ok()).expect("a report");
+    let lines: Vec<String> =
+        serde_json::from_value(report["limits"].clone()).expect("lines of text");
+    for (name, want) in [("Max open files", ["277", "277"]), ("Max pending signals", ["50", "60"])]
+    {
+        let line = lines.iter().find_map(|line| line.strip_prefix(name)).expect("a limit");
+        let words: Vec<_> = line.split_whitespace().take(2).collect();
+        assert_eq!(words, want, "{name}");
     }
-    let mut case = Case::new(&[]);
-    case.set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "999"}));
-    case.run().fails(1, "invalid argument");
 }

@@ -23,6 +23,8 @@ tests! {
     dev_of_the_host_is_left_alone needs [Root],
     stale_ptmx_of_the_image_is_replaced needs [Root],
     no_pivot_moves_the_root needs [Root],
+    dev_can_be_read_only needs [Root],
+    links_of_the_image_are_left_alone needs [Root],
 }
 
 fn default_devices_and_links_are_there() {
@@ -264,4 +266,31 @@ fn no_pivot_moves_the_root() {
     assert_eq!(case.run_with(&["--no-pivot"]).ok(), "bin dev etc home proc run sys tmp var\n");
     case.set("/linux/rootfsPropagation", json!("private"));
     case.run_with(&["--no-pivot"]).fails(1, "");
+}
+
+/// It is closed after the devices, the links and the console are made.
+fn dev_can_be_read_only() {
+    let mut case = Case::new(&["stat", "/dev/null", "/dev/fd", "--", "write", "/dev/new", "x"]);
+    let mounts = json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "ro"]}]);
+    case.set("/mounts", mounts);
+    assert_eq!(
+        case.run().ok(),
+        "/dev/null c 1:3 0666 0:0\n/dev/fd link /proc/self/fd 0777 0:0\nEROFS\n"
+    );
+}
+
+fn links_of_the_image_are_left_alone() {
+    let mut case = Case::new(&["stat", "/dev/fd", "/dev/stdin", "/dev/stdout"]);
+    case.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+    let dev = case.rootfs().join("dev");
+    fs::create_dir_all(&dev).expect("make a directory");
+    std::os::unix::fs::symlink("/proc/self/fd/../fd", dev.join("fd")).expect("make a link");
+    fs::write(dev.join("stdin"), "").expect("write");
+    assert_eq!(
+        case.run().ok(),
+        "/dev/fd link /proc/self/fd/../fd 0777 0:0\n/dev/stdin file 0 0644 0:0\n\
+         /dev/stdout link /proc/self/fd/1 0777 0:0\n"
+    );
 }

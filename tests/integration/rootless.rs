@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::exec::{may_trace, nothing_can_be_seen};
+use crate::exec_security::{may_trace, nothing_can_be_seen};
 use crate::harness::ordinary::{ID, case, subordinate};
 use crate::harness::{Background, Case, Output};
 use crate::tests;

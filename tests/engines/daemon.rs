@@ -6,8 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::buildkit;
 use crate::docker::{self, IMAGE, OURS, REFERENCE};
 use crate::harness::{DEADLINE, Output, host, reference, runtime, wait_until_gone};
 use crate::podman;
@@ -25,10 +26,12 @@ impl Daemon {
         write_settings();
         let socket = format!("{DIRECTORY}/notify.sock");
         let ready = ready_socket(&socket);
+        let path = std::env::var("PATH").unwrap_or_default();
         for (program, option) in [("containerd", "--config"), ("dockerd", "--config-file")] {
             let config = format!("{DIRECTORY}/{program}.conf");
             let mut command = Command::new(program);
             command.args([option, &config]).env("NOTIFY_SOCKET", &socket);
+            command.env("PATH", format!("{DIRECTORY}/bin:{path}"));
             start_with_log(&mut command, &log(program));
             wait_until_ready(&ready, &log(program));
         }
@@ -70,23 +73,38 @@ fn write_settings() {
          [grpc]\naddress = '{DIRECTORY}/containerd.sock'\n"
     );
     fs::write(format!("{DIRECTORY}/containerd.conf"), containerd).expect("write settings");
+    let settings = docker_settings(DIRECTORY);
+    fs::write(format!("{DIRECTORY}/dockerd.conf"), settings.to_string()).expect("write settings");
+    // BuildKit takes the first of that name.
+    let calls = buildkit::CALLS;
+    let script = format!(
+        "#!/bin/bash\necho \"$@\" >>{DIRECTORY}/{calls}\nexec -a runc {} \"$@\"\n",
+        runtime().display()
+    );
+    fs::create_dir(format!("{DIRECTORY}/bin")).expect("make a directory");
+    let path = format!("{DIRECTORY}/bin/runc");
+    fs::write(&path, script).expect("write a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+}
+
+/// The settings of a daemon that keeps everything in this directory.
+pub fn docker_settings(directory: &str) -> Value {
     let mut runtimes = json!({OURS: {"path": runtime()}});
     if let Some(runc) = reference::runc() {
         runtimes[REFERENCE] = json!({"path": runc});
     }
-    let settings = json!({
+    json!({
         "storage-driver": "overlay2",
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
         "cgroup-parent": sandbox::cgroup(),
-        "data-root": format!("{DIRECTORY}/data"),
-        "exec-root": format!("{DIRECTORY}/exec"),
-        "pidfile": format!("{DIRECTORY}/dockerd.pid"),
-        "hosts": [format!("unix://{DIRECTORY}/docker.sock")],
+        "data-root": format!("{directory}/data"),
+        "exec-root": format!("{directory}/exec"),
+        "pidfile": format!("{directory}/dockerd.pid"),
+        "hosts": [format!("unix://{directory}/docker.sock")],
         "containerd": format!("{DIRECTORY}/containerd.sock"),
         "runtimes": runtimes,
         "default-runtime": OURS,
-    });
-    fs::write(format!("{DIRECTORY}/dockerd.conf"), settings.to_string()).expect("write settings");
+    })
 }
 
 fn log(program: &str) -> String {

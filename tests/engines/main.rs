@@ -16,6 +16,7 @@ mod podman;
 mod sandbox;
 
 mod buildah;
+mod buildkit;
 mod commands;
 mod confinement;
 mod cri;
@@ -27,9 +28,11 @@ mod identity;
 mod lifecycle;
 mod limits;
 mod networks;
+mod own_daemon;
 mod podman_cases;
 mod process;
 mod resources;
+mod restarts;
 
 use std::process::ExitCode;
 
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let tested = run();
     podman::finish();
     cri_engine::finish();
+    buildkit::finish();
     let left = daemon.leftovers();
     for line in &left {
         println!("left behind: {line}");
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
 fn run() -> ExitCode {
     let suites = [
         Suite { name: "buildah", tests: buildah::TESTS },
+        Suite { name: "buildkit", tests: buildkit::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "confinement", tests: confinement::TESTS },
         Suite { name: "cri", tests: cri::TESTS },
@@ -72,6 +77,7 @@ fn run() -> ExitCode {
         Suite { name: "podman", tests: podman_cases::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "resources", tests: resources::TESTS },
+        Suite { name: "restarts", tests: restarts::TESTS },
     ];
     suite::run(&suites)
 }

@@ -17,11 +17,11 @@ VALIDATION := github.com/opencontainers/runtime-tools
 CONTAINERD := github.com/containerd/containerd
 
 # Runs the integration tests there, as root or, with VM_USER=ordinary, as somebody else;
-# DRIVER=systemd has systemd make all cgroups.
+# DRIVER=systemd has systemd make the cgroups of tests that are about them, or with T= of any.
 IN_VM = $(CARGO) --config 'target.$(TARGET).runner="sh tests/vm.sh $(abspath $(VM)) $(BUILD)"' \
   test --target $(TARGET) --test integration --
 
-.PHONY: help build run test torture fuzz conformance engines vm-test lint bundles bench bench-seccomp reference man install
+.PHONY: help build run test torture fuzz conformance engines vm-test vm-engines lint bundles bench bench-seccomp reference man install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -69,7 +69,17 @@ vm-test: build ## The integration tests in a virtual machine: cgroup v2, systemd
 	$(VM) build
 	$(CARGO) build --target $(TARGET) --examples
 	$(IN_VM) $(T)
-	[ -n "$(T)" ] || VM_USER=ordinary $(IN_VM) units::
+	[ -n "$(T)$(DRIVER)" ] || DRIVER=systemd $(IN_VM)
+	[ -n "$(T)$(DRIVER)" ] || VM_USER=ordinary $(IN_VM) units::
+
+# Another machine, with engines in it.
+vm-engines: export VM_PACKAGES = catatonit containerd containernetworking-plugins docker-cli \
+  docker.io netavark nftables podman
+vm-engines: build ## Docker and Podman in a virtual machine: cgroup v2, both drivers, root and not
+	@test -x "$(VM)" || { echo "there is no virtual machine: $(VM) (VM=PROGRAM)" >&2; exit 1; }
+	$(VM) build
+	$(CARGO) --config 'target.$(TARGET).runner="sh tests/vm-engines.sh $(abspath $(VM)) $(BUILD)"' \
+	  test --target $(TARGET) --test engines -- $(T)
 
 lint: ## Formatting, clippy and the style test, for ARM as well where that target is installed
 	cargo fmt --check

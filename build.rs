@@ -6,7 +6,7 @@ mod syscalls;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=build/syscalls.rs");
+    println!("cargo::rerun-if-changed=build");
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     if arch == "x86_64" || arch == "aarch64" {
         println!("cargo::rustc-link-arg-bin=orlop=-Wl,-e,orlop_entry");

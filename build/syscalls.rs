@@ -3,7 +3,8 @@
 //!
 //! The numbers come from the crate `syscall-numbers` (Linux 6.18), which takes them from the headers
 //! of musl. Where those have other names than the kernel, or compute a number, the kernel's tables
-//! (`arch/*/tools/syscall.tbl` and the like) are followed: see [`RENAMED`] and [`ADDED`].
+//! (`arch/*/tools/syscall.tbl` and the like) are followed: see [`RENAMED`] and [`ADDED`], and
+//! `further.rs` for the architectures that musl does not have.
 //! `tests/seccomp/table.rs` compares the result with libseccomp's table.
 
 use std::collections::BTreeMap;
@@ -12,11 +13,16 @@ use std::fmt::Write;
 
 use syscall_numbers as numbers;
 
+#[path = "further.rs"]
+mod further;
+
+use further::{COMMON, NOT_PARISC, NOT_S390, PARISC, S390, TIMES};
+
 type Name = fn(c_long) -> Option<&'static str>;
 
 /// The architectures in the order of the columns, which `src/seccomp/arch.rs` repeats, and where
-/// the numbers of each begin.
-const COLUMNS: [(Name, c_long); 15] = [
+/// the numbers of each begin. Those of `further.rs` follow.
+const CRATE: [(Name, c_long); 15] = [
     (numbers::x86_64::sys_call_name, 0),
     (numbers::x86::sys_call_name, 0),
     (numbers::x32::sys_call_name, 0x4000_0000),
@@ -38,6 +44,11 @@ const X86: usize = 1;
 const X32: usize = 2;
 const ARM: usize = 4;
 const RISCV64: usize = 12;
+const S390X: usize = 13;
+const S390_31: usize = 15;
+const PARISC_32: usize = 16;
+const PARISC_64: usize = 17;
+const COLUMNS: usize = 18;
 
 /// What musl calls calls with times of 32 bits, so that the plain names are free for the others.
 const RENAMED: [(&str, &str); 10] = [
@@ -169,23 +180,53 @@ fn within(name: &str) -> String {
     socket.or(ipc).unwrap_or_else(|| "None".to_string())
 }
 
-fn rows() -> BTreeMap<&'static str, [u32; COLUMNS.len()]> {
-    let mut rows = BTreeMap::new();
-    let mut set = |column: usize, name: &'static str, number: u32| {
-        let row = rows.entry(name).or_insert([NONE; COLUMNS.len()]);
-        row[column] = number;
-    };
-    for (column, (name, base)) in COLUMNS.iter().enumerate() {
+type Rows = BTreeMap<&'static str, [u32; COLUMNS]>;
+
+fn rows() -> Rows {
+    let mut rows = Rows::new();
+    for (column, (name, base)) in CRATE.iter().enumerate() {
         for number in *base..*base + 1024 {
             let Some(name) = name(number).filter(|name| !is_placeholder(name)) else { continue };
             let renamed = RENAMED.iter().find(|(musl, _)| *musl == name);
             let name = renamed.map_or(name, |(_, kernel)| *kernel);
-            set(column, name, u32::try_from(number).expect("a small number"));
+            set(&mut rows, column, name, u32::try_from(number).expect("a small number"));
         }
     }
-    ADDED.iter().for_each(|(column, name, number)| set(*column, name, *number));
-    REMOVED.iter().for_each(|(column, name)| set(*column, name, NONE));
+    ADDED.iter().for_each(|(column, name, number)| set(&mut rows, *column, name, *number));
+    REMOVED.iter().for_each(|(column, name)| set(&mut rows, *column, name, NONE));
+    add_s390(&mut rows);
+    add_parisc(&mut rows);
     rows
+}
+
+fn set(rows: &mut Rows, column: usize, name: &'static str, number: u32) {
+    rows.entry(name).or_insert([NONE; COLUMNS])[column] = number;
+}
+
+/// Copies the numbers from `first` up to `end` of one column to another one.
+fn copy(rows: &mut Rows, from: usize, to: usize, first: u32, end: u32) {
+    for row in rows.values_mut().filter(|row| (first..end).contains(&row[from])) {
+        row[to] = row[from];
+    }
+}
+
+fn add_s390(rows: &mut Rows) {
+    copy(rows, S390X, S390_31, 0, NONE);
+    copy(rows, X86, S390_31, TIMES, COMMON);
+    S390.iter().for_each(|(name, number)| set(rows, S390_31, name, *number));
+    NOT_S390.iter().for_each(|name| set(rows, S390_31, name, NONE));
+}
+
+fn add_parisc(rows: &mut Rows) {
+    copy(rows, X86, PARISC_32, TIMES, COMMON);
+    for column in [PARISC_32, PARISC_64] {
+        copy(rows, S390X, column, COMMON, NONE);
+        for (first, names) in PARISC {
+            let names = names.split_whitespace().zip(first..);
+            names.for_each(|(name, number)| set(rows, column, name, number));
+        }
+        NOT_PARISC.iter().for_each(|name| set(rows, column, name, NONE));
+    }
 }
 
 /// Numbers that are kept free have names as well.

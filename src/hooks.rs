@@ -4,26 +4,25 @@
 //! up. What it writes is kept for the error text, the last part of it; a hook that leaves a
 //! process behind with its pipes open does not hold us up.
 
+mod outputs;
+mod running;
+
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::Pid;
 use oci_spec::runtime;
 use serde::{Deserialize, Serialize};
 
-use crate::sys::process::pidfd_open;
+use self::outputs::Outputs;
+use self::running::Running;
 use crate::{error, log};
 
-/// How much of each output stream an error text shows.
-const TAIL: usize = 4096;
+pub use self::outputs::Files;
 
 /// When hooks run, in the order of the lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,21 +73,29 @@ pub struct Hooks {
     start_container: Vec<Hook>,
     poststart: Vec<Hook>,
     poststop: Vec<Hook>,
+    #[serde(default)]
+    outputs: Outputs,
 }
 
 impl Hooks {
     /// Takes over what a checked document says.
-    #[must_use]
-    pub fn from_spec(hooks: Option<&runtime::Hooks>) -> Self {
-        let Some(hooks) = hooks else { return Self::default() };
-        Self {
+    ///
+    /// # Errors
+    /// For an annotation that does not name a file for their output.
+    pub fn from_spec(
+        hooks: Option<&runtime::Hooks>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let Some(hooks) = hooks else { return Ok(Self::default()) };
+        Ok(Self {
+            outputs: Outputs::from_annotations(annotations)?,
             prestart: list(hooks.prestart().as_ref()),
             create_runtime: list(hooks.create_runtime().as_ref()),
             create_container: list(hooks.create_container().as_ref()),
             start_container: list(hooks.start_container().as_ref()),
             poststart: list(hooks.poststart().as_ref()),
             poststop: list(hooks.poststop().as_ref()),
-        }
+        })
     }
 
     /// The hooks of one kind, in their order.
@@ -106,23 +113,55 @@ impl Hooks {
 
     /// Runs the hooks of one kind one after another; the first that fails ends it (HOK-25).
     ///
-    /// `state` is the JSON document for their standard input.
+    /// `state` is the JSON document for their standard input; `files` get what they write.
     ///
     /// # Errors
     /// With the kind, the index, the arguments, how the hook ended, and what it wrote.
-    pub fn run(&self, kind: Kind, state: &str, default_env: Environment<'_>) -> Result<()> {
+    pub fn run(
+        &self,
+        kind: Kind,
+        state: &str,
+        default_env: Environment<'_>,
+        files: &Files,
+    ) -> Result<()> {
         for (index, hook) in self.of(kind).iter().enumerate() {
             log::debug(|| format!("run {kind} hook #{index}: {hook}"));
-            hook.run(state, default_env)
+            hook.run(state, default_env, files)
                 .with_context(|| format!("error running {kind} hook #{index}"))?;
         }
         Ok(())
     }
 
+    /// As [`Hooks::run`], in the runtime's namespaces, where the files for their output are found.
+    ///
+    /// # Errors
+    /// Those of opening these files, and of the hooks.
+    pub fn run_beside(&self, kind: Kind, state: &str) -> Result<()> {
+        if self.of(kind).is_empty() {
+            return Ok(());
+        }
+        self.run(kind, state, Environment::Inherited, &self.open_outputs()?)
+    }
+
+    /// Opens the files that get what hooks write.
+    ///
+    /// # Errors
+    /// Those of open(2), with the annotation.
+    pub fn open_outputs(&self) -> Result<Files> {
+        self.outputs.open()
+    }
+
     /// Runs the poststop hooks: a failure is a warning, and the others still run (LIF-20).
     pub fn run_poststop(&self, state: &str) {
+        if self.poststop.is_empty() {
+            return;
+        }
+        let files = self.open_outputs().unwrap_or_else(|error| {
+            log::warn(error::line(&error));
+            Files::default()
+        });
         for (index, hook) in self.poststop.iter().enumerate() {
-            if let Err(error) = hook.run(state, Environment::Inherited) {
+            if let Err(error) = hook.run(state, Environment::Inherited, &files) {
                 let error = error::line(&error);
                 log::warn(format!("error running poststop hook #{index}: {error}"));
             }
@@ -162,11 +201,11 @@ impl fmt::Display for Hook {
 }
 
 impl Hook {
-    fn run(&self, state: &str, default_env: Environment<'_>) -> Result<()> {
+    fn run(&self, state: &str, default_env: Environment<'_>, files: &Files) -> Result<()> {
         let begin = Instant::now();
         let mut command = self.command(default_env);
         let child = command.spawn().with_context(|| format!("execute {self}"))?;
-        let mut run = Running::new(child, state.as_bytes())?;
+        let mut run = Running::new(child, state.as_bytes(), files)?;
         let limit = self.timeout.map(Duration::from_secs);
         let ended = run.watch(limit.map(|limit| begin + limit)).with_context(|| self.to_string());
         let took = begin.elapsed().as_secs_f64();
@@ -209,141 +248,6 @@ fn outcome(status: ExitStatus) -> String {
     }
 }
 
-struct Running<'a> {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    state: &'a [u8],
-    stdout: Tail<ChildStdout>,
-    stderr: Tail<ChildStderr>,
-}
-
-impl<'a> Running<'a> {
-    fn new(mut child: Child, state: &'a [u8]) -> Result<Self> {
-        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            bail!("a pipe of the hook is missing")
-        };
-        for pipe in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-                .context("prepare the hook's pipes")?;
-        }
-        Ok(Self {
-            child,
-            stdin: Some(stdin),
-            state,
-            stdout: Tail::new(stdout),
-            stderr: Tail::new(stderr),
-        })
-    }
-
-    /// Feeds and reads the hook until it ends. Returns nothing if `deadline` came first; the
-    /// hook is killed and reaped then.
-    fn watch(&mut self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
-        let pid = i32::try_from(self.child.id()).context("the hook's pid")?;
-        let pidfd = pidfd_open(Pid::from_raw(pid)).context("watch the hook")?;
-        loop {
-            let ended = self.wait(pidfd.as_fd(), deadline)?;
-            self.feed();
-            self.stdout.read();
-            self.stderr.read();
-            match ended {
-                Event::Ended => return self.child.wait().map(Some).context("reap the hook"),
-                Event::TimeIsUp => {
-                    self.child.kill().context("kill the hook")?;
-                    self.child.wait().context("reap the hook")?;
-                    return Ok(None);
-                }
-                Event::Pipe => {}
-            }
-        }
-    }
-
-    fn wait(&self, pidfd: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<Event> {
-        let mut fds = vec![PollFd::new(pidfd, PollFlags::POLLIN)];
-        if let Some(stdin) = &self.stdin {
-            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLOUT));
-        }
-        let outputs = [self.stdout.open_fd(), self.stderr.open_fd()];
-        fds.extend(outputs.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let timeout = match deadline {
-            None => PollTimeout::NONE,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                // Rounded up, so that the loop does not turn in the last millisecond.
-                let left = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        match poll(&mut fds, timeout) {
-            Ok(0) => return Ok(Event::TimeIsUp),
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(errno).context("wait for the hook"),
-        }
-        let ended = fds.first().and_then(PollFd::any).unwrap_or(false);
-        Ok(if ended { Event::Ended } else { Event::Pipe })
-    }
-
-    /// Writes what the pipe takes. A hook need not read its input: EPIPE is no error.
-    fn feed(&mut self) {
-        let Some(stdin) = &mut self.stdin else { return };
-        match stdin.write(self.state) {
-            Ok(written) => self.state = self.state.get(written..).unwrap_or_default(),
-            Err(error) if would_block(&error) => return,
-            Err(_) => self.state = &[],
-        }
-        if self.state.is_empty() {
-            self.stdin = None;
-        }
-    }
-
-    fn output(&self) -> String {
-        format!("stdout: {}, stderr: {}", self.stdout.text(), self.stderr.text())
-    }
-}
-
-enum Event {
-    Ended,
-    TimeIsUp,
-    Pipe,
-}
-
-fn would_block(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// The last part of what comes out of a pipe.
-struct Tail<P> {
-    pipe: Option<P>,
-    bytes: Vec<u8>,
-}
-
-impl<P: Read + AsFd> Tail<P> {
-    fn new(pipe: P) -> Self {
-        Self { pipe: Some(pipe), bytes: Vec::new() }
-    }
-
-    fn open_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(AsFd::as_fd)
-    }
-
-    fn read(&mut self) {
-        let mut buffer = [0; TAIL];
-        while let Some(pipe) = &mut self.pipe {
-            match pipe.read(&mut buffer) {
-                Err(error) if would_block(&error) => return,
-                Ok(0) | Err(_) => self.pipe = None,
-                Ok(count) => self.bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            }
-            let excess = self.bytes.len().saturating_sub(TAIL);
-            self.bytes.drain(..excess);
-        }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).trim_end().to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,7 +258,7 @@ mod tests {
     }
 
     fn run(script: &str, timeout: Option<u64>) -> Result<(), String> {
-        let run = hook(script, timeout).run("{\"a\": 1}", Environment::Empty);
+        let run = hook(script, timeout).run("{\"a\": 1}", Environment::Empty, &Files::default());
         run.map_err(|error| error::line(&error))
     }
 
@@ -386,15 +290,17 @@ mod tests {
     fn long_input_and_output_do_not_block() {
         let state = "x".repeat(1_000_000);
         let noisy = hook("head -c 1000000 /dev/zero | tr '\\0' y; cat >/dev/null; exit 1", None);
-        let error = error::line(&noisy.run(&state, Environment::Empty).unwrap_err());
-        assert!(error.len() < 2 * TAIL, "{}", error.len());
+        let error =
+            error::line(&noisy.run(&state, Environment::Empty, &Files::default()).unwrap_err());
+        assert!(error.len() < 2 * running::TAIL, "{}", error.len());
         assert!(error.contains("yyyy"));
     }
 
     #[test]
     fn a_hook_that_is_not_there() {
         let missing = Hook { path: "/nonexistent".into(), ..hook("", None) };
-        let error = error::line(&missing.run("", Environment::Empty).unwrap_err());
+        let error =
+            error::line(&missing.run("", Environment::Empty, &Files::default()).unwrap_err());
         assert!(error.starts_with("execute /nonexistent"), "{error}");
         assert!(error.ends_with("no such file or directory"), "{error}");
     }

@@ -348,3 +348,97 @@ fn is_busy(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<std::io::Error>();
     error.is_some_and(|error| error.raw_os_error() == Some(libc::EBUSY))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::host::{Cgroups, Hierarchy};
+
+    /// A tree of plain files that looks like hierarchies of v1, `cpu` and `cpuacct` in one of them
+    /// and none with `memory`. Cgroups in it have to be there, as nobody makes their files.
+    struct Fake(PathBuf);
+
+    const CPU: &str = "cpu,cpuacct";
+
+    impl Fake {
+        fn new() -> Self {
+            let root = std::env::temp_dir().join(format!("orlop-make-{}", std::process::id()));
+            for (hierarchy, files) in [
+                (CPU, &["cpu.shares", "cpu.cfs_quota_us"][..]),
+                ("cpuset", &["cpuset.cpus", "cpuset.mems"]),
+                ("devices", &["devices.deny", "devices.allow"]),
+                ("pids", &["pids.max"]),
+            ] {
+                let directory = root.join(hierarchy).join("a/box");
+                fs::create_dir_all(&directory).unwrap();
+                for file in files.iter().chain(&["tasks", "cgroup.procs"]) {
+                    fs::write(directory.join(file), "").unwrap();
+                }
+            }
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                fs::write(root.join("cpuset").join(file), "0-3\n").unwrap();
+                fs::write(root.join("cpuset/a").join(file), "\n").unwrap();
+            }
+            Self(root)
+        }
+
+        fn plan(&self, resources: serde_json::Value) -> Result<Plan> {
+            let hierarchy = |names: &str| Hierarchy {
+                controllers: names.split(',').map(str::to_string).collect(),
+                mount: self.0.join(names),
+                own: "/".into(),
+            };
+            let v1 = [CPU, "cpuset", "devices", "pids"].map(hierarchy).to_vec();
+            let linux = serde_json::json!({"cgroupsPath": "/a/box", "resources": resources});
+            let linux = serde_json::from_value(linux)?;
+            Plan::new(Some(&linux), "box", &Cgroups { v1, unified: None }, false)
+        }
+
+        fn read(&self, file: &str) -> String {
+            fs::read_to_string(self.0.join(file)).unwrap()
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn hierarchies_mounted_together_and_missing_ones() {
+        let fake = Fake::new();
+        let limits = serde_json::json!({
+            "cpu": {"shares": 512, "quota": 5000}, "pids": {"limit": 7}, "memory": {"limit": 0}
+        });
+        let (made, entry) = fake.plan(limits).unwrap().make().unwrap();
+        for (file, want) in [
+            ("cpu,cpuacct/a/box/cpu.shares", "512"),
+            ("cpu,cpuacct/a/box/cpu.cfs_quota_us", "5000"),
+            ("pids/a/box/pids.max", "7"),
+            // From the next one above that has some.
+            ("cpuset/a/box/cpuset.cpus", "0-3"),
+            ("cpuset/a/cpuset.mems", "0-3"),
+        ] {
+            assert_eq!(fake.read(file).trim(), want, "{file}");
+        }
+        assert!(fake.read("devices/a/box/devices.deny").starts_with('a'));
+        // The runtime enters each of them once.
+        assert!(made.directories.is_empty());
+        let mut files: Vec<_> = entry.files.iter().map(|(path, _)| path.clone()).collect();
+        files.sort();
+        let want = [CPU, "cpuset", "devices", "pids"].map(|h| fake.0.join(h).join("a/box/tasks"));
+        assert_eq!(files, want);
+        entry.enter().unwrap();
+        for path in want {
+            let mut text = String::new();
+            File::open(path).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "0");
+        }
+        let limits = serde_json::json!({"memory": {"limit": 4096}});
+        let error = fake.plan(limits).unwrap_err().to_string();
+        assert!(error.contains("this host has no cgroup controller \"memory\""), "{error}");
+    }
+}

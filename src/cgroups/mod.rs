@@ -133,19 +133,20 @@ impl Plan {
         }
         let rules = resources.devices().as_deref().unwrap_or_default();
         let configured = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+        let devices = Devices::from_rules(rules, configured)?;
         let rights = match path.filter(|path| !path.as_os_str().is_empty()) {
             _ if !rootless => Rights::Root,
             Some(_) => Rights::Rootless,
             None => Rights::RootlessAnywhere,
         };
-        Ok(Self {
-            groups,
-            devices: Devices::from_rules(rules, configured)?,
-            v2,
-            unit: None,
-            owner: None,
-            rights,
-        })
+        // Else every device could be used; an ordinary user makes none (BXG-27, BXD-07).
+        let unlimited = devices.allow_everything() || rights != Rights::Root;
+        let enforced = v2 || groups.iter().any(|group| group.has("devices"));
+        ensure!(
+            unlimited || enforced || groups.is_empty(),
+            "linux.resources.devices: this host has no cgroup controller \"devices\""
+        );
+        Ok(Self { groups, devices, v2, unit: None, owner: None, rights })
     }
 
     /// Gives the cgroup of v2 to a user; those of v1 cannot be given away safely (CGO-02).
@@ -285,7 +286,7 @@ pub(crate) mod tests {
     #[test]
     fn each_limit_goes_to_its_hierarchy() {
         let host = Cgroups {
-            v1: vec![hierarchy(&["cpu", "cpuacct"]), hierarchy(&["pids"])],
+            v1: vec![hierarchy(&["cpu", "cpuacct"]), hierarchy(&["pids", "devices"])],
             unified: Some(hierarchy(&[])),
         };
         let limits = serde_json::json!({"resources": {"pids": {"limit": 5}, "cpu": {"shares": 9}}});
@@ -302,13 +303,25 @@ pub(crate) mod tests {
 
     #[test]
     fn a_limit_without_its_controller_is_refused() {
-        let host = Cgroups { v1: vec![hierarchy(&["pids"])], unified: None };
+        let mut host =
+            Cgroups { v1: vec![hierarchy(&["pids"]), hierarchy(&["devices"])], unified: None };
         let limits = serde_json::json!({"resources": {"memory": {"limit": 5}}});
         let error = format!("{:#}", plan(limits, &host).unwrap_err());
         assert_eq!(
             error,
             "linux.resources.memory.limit: this host has no cgroup controller \"memory\""
         );
-        assert!(plan(serde_json::json!({"resources": {"memory": {"limit": 0}}}), &host).is_ok());
+        let nothing = serde_json::json!({"resources": {"memory": {"limit": 0}}});
+        assert!(plan(nothing.clone(), &host).is_ok());
+        host.v1.pop();
+        let error = format!("{:#}", plan(nothing.clone(), &host).unwrap_err());
+        assert_eq!(
+            error,
+            "linux.resources.devices: this host has no cgroup controller \"devices\""
+        );
+        let nothing = serde_json::from_value(nothing).unwrap();
+        assert!(Plan::new(Some(&nothing), "box", &host, true).is_ok());
+        let all = serde_json::json!({"resources": {"devices": [{"allow": true}]}});
+        assert!(plan(all, &host).is_ok());
     }
 }

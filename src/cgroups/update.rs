@@ -163,7 +163,10 @@ impl Update {
             log::warn(format!("undo update: {error:#}"));
         }
         let former = done.iter().rev().filter_map(|index| self.former[*index].clone());
-        if let Err(error) = write_in_order(&former.collect::<Vec<_>>(), &mut Vec::new()) {
+        let mut former: Vec<_> = former.collect();
+        // BFQ forgets the weights of devices when it is told the one for all.
+        former.sort_by_key(|write| write.value.contains(':'));
+        if let Err(error) = write_in_order(&former, &mut Vec::new()) {
             log::warn(format!("undo update: {error:#}"));
         }
     }

@@ -100,7 +100,7 @@ fn process(spec: &Spec, own: Value, args: &Exec) -> Result<Process> {
     };
     warnings.iter().for_each(log::warn);
     joining::inherit(&mut process, spec);
-    let mut process = Process::from_spec(&process, spec.linux().as_ref())?;
+    let mut process = Process::from_spec(&process, spec)?;
     if args.process.is_none() {
         let words = args.command.iter().cloned().map(OsStringExt::into_vec).map(CString::new);
         process.set_args(words.collect::<Result<_, _>>().context("the command")?);

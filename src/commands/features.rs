@@ -37,7 +37,7 @@ pub(super) fn run() -> Result<i32> {
             "netDevices": {"enabled": true},
         },
         "annotations": {format!("io.github.{NAME}.version"): VERSION},
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "run.oci."],
     });
     let text = serde_json::to_string_pretty(&features).context("encode the features")?;
     output(&(text + "\n"))?;

@@ -92,7 +92,12 @@ fn cgroup_driver(global: &Global, spec: &Spec) -> Result<(Cgroups, Driver)> {
     Ok(match global.manager {
         CgroupManager::Disabled => (Cgroups::default(), Driver::Cgroupfs),
         CgroupManager::Cgroupfs => {
-            (Cgroups::read(cgroups::counts_from_own(spec))?, Driver::Cgroupfs)
+            let host = Cgroups::read(cgroups::counts_from_own(spec))?;
+            ensure!(
+                global.rootless || host != Cgroups::default(),
+                "no cgroups are mounted at /sys/fs/cgroup (--cgroup-manager=disabled does without)"
+            );
+            (host, Driver::Cgroupfs)
         }
         CgroupManager::Systemd => {
             (Cgroups::read(false)?, Driver::Systemd(Manager::ask(global.rootless)?))

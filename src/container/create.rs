@@ -16,7 +16,7 @@ use crate::cgroups::{Made, rdt};
 use crate::error::Remote;
 use crate::handshake::channel::{Channel, pair};
 use crate::handshake::{FromInit, FromRuntime, gate};
-use crate::hooks::{Environment, Kind as HookKind};
+use crate::hooks::Kind as HookKind;
 use crate::init;
 use crate::log;
 use crate::namespaces::join::{Joined, Own, check_sysctls};
@@ -153,6 +153,7 @@ impl Attempt<'_> {
             image: request.image,
             place: request.store.path.join(&plan.id).join(state::STATE),
             console: request.console,
+            hook_files: plan.hooks.open_outputs()?,
         };
         let (ours, procfs) = self.clone_init(setup, ours)?;
         self.place(&ours)?;
@@ -319,10 +320,8 @@ impl Attempt<'_> {
         let pid = Some(self.init()?.pid.as_raw());
         let state = State::new(&plan.id, Status::Creating, pid, &plan.bundle, &plan.annotations);
         let state = state.to_json();
-        for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
-            plan.hooks.run(kind, &state, Environment::Inherited)?;
-        }
-        Ok(())
+        let mut kinds = [HookKind::Prestart, HookKind::CreateRuntime].into_iter();
+        kinds.try_for_each(|kind| plan.hooks.run_beside(kind, &state))
     }
 
     fn hand_over_listener(&self, number: RawFd) -> Result<()> {

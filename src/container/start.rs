@@ -8,7 +8,7 @@ use super::status::{Command, Status, allow};
 use super::{Container, delete};
 use crate::error::Remote;
 use crate::handshake::gate::{self, Outcome, Outside};
-use crate::hooks::{Environment, Kind};
+use crate::hooks::Kind;
 use crate::spec::state::State;
 
 impl Container {
@@ -54,8 +54,7 @@ impl Container {
         let facts = &self.facts;
         let pid = facts.pid;
         let state = State::new(&facts.id, Status::Running, pid, &facts.bundle, &facts.annotations);
-        let hooks = facts.hooks.run(Kind::Poststart, &state.to_json(), Environment::Inherited);
-        match hooks {
+        match facts.hooks.run_beside(Kind::Poststart, &state.to_json()) {
             Ok(()) => Ok(self),
             Err(error) => Err(self.end_after(error)),
         }

@@ -105,7 +105,8 @@ impl Exec<'_> {
         self.plan.process.set_own_oom_score(&self.procfs)?;
         prctl::set_dumpable(false).context("hide from other processes")?;
         self.target.join(&self.procfs, &self.plan.namespaces)?;
-        become_root().context("become root of the container's user namespace")?;
+        become_root(self.plan.process.user.keeps_groups)
+            .context("become root of the container's user namespace")?;
         // The change of ids may have undone it: prctl(2).
         prctl::set_dumpable(false).context("hide from other processes")
     }

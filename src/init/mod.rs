@@ -19,6 +19,7 @@ use crate::cgroups::Entry;
 use crate::handshake::channel::{Channel, Encoded};
 use crate::handshake::gate;
 use crate::handshake::{FromInit, FromRuntime};
+use crate::hooks::Files;
 use crate::namespaces::Case;
 use crate::namespaces::join::Joined;
 use crate::plan::Plan;
@@ -58,6 +59,9 @@ pub struct Setup<'a> {
     pub place: PathBuf,
     /// For whom a terminal is to be made.
     pub console: Option<Console>,
+    /// What gets the output of hooks before the root changes. No file of the host stays open
+    /// after that, so those after it have none.
+    pub hook_files: Files,
 }
 
 /// The exit status of an init that failed before the program: runc's.
@@ -78,14 +82,16 @@ pub fn run(setup: Setup<'_>) -> ! {
 ///
 /// Id 0 need not be mapped there (UID-05): the process then keeps the ids it has, and its
 /// capabilities, which come with the namespace and not with the id. Groups may be denied
-/// (user_namespaces(7)).
-fn become_root() -> nix::Result<()> {
+/// (user_namespaces(7)); `keep_groups` leaves them as they are.
+fn become_root(keep_groups: bool) -> nix::Result<()> {
     let unmapped_is_fine = |result| match result {
         Err(Errno::EINVAL | Errno::EPERM) => Ok(()),
         other => other,
     };
     let (user, group) = (Uid::from_raw(0), Gid::from_raw(0));
-    unmapped_is_fine(setgroups(&[]))?;
+    if !keep_groups {
+        unmapped_is_fine(setgroups(&[]))?;
+    }
     unmapped_is_fine(setresgid(group, group, group))?;
     unmapped_is_fine(setresuid(user, user, user))
 }

@@ -13,7 +13,7 @@ use super::{FAILED, Setup, be_ready, become_root, expect, report, reset_signals}
 use crate::handshake::channel::Channel;
 use crate::handshake::gate::Inside;
 use crate::handshake::{FromInit, FromRuntime};
-use crate::hooks::{Environment, Kind as HookKind};
+use crate::hooks::{Environment, Files, Kind as HookKind};
 use crate::namespaces::{Case, Kind, clone_flags, net, time};
 use crate::plan::Plan;
 use crate::process::program::Program;
@@ -29,9 +29,9 @@ use crate::{error, log};
 pub(super) fn run(mut setup: Setup<'_>) -> i32 {
     let plan = setup.plan;
     let built = setup.build();
-    let Setup { channel, gate, joined, cgroups, procfs, .. } = setup;
+    let Setup { channel, gate, joined, cgroups, procfs, hook_files, .. } = setup;
     // Nothing else that the runtime opened for init has an owner after this.
-    drop((joined, cgroups, procfs));
+    drop((joined, cgroups, procfs, hook_files));
     match built.and_then(|program| commit(plan, &channel, &gate).map(|()| program)) {
         Ok(program) => {
             drop(channel);
@@ -100,7 +100,7 @@ impl Setup<'_> {
         }
         self.channel.send(&FromInit::NeedIdMaps)?;
         self.expect(&FromRuntime::IdMapsWritten)?;
-        become_root().context("become root of the new user namespace")
+        become_root(self.plan.keeps_groups()).context("become root of the new user namespace")
     }
 
     /// Joins and makes the namespaces that the clone did not.
@@ -139,7 +139,7 @@ impl Setup<'_> {
         umask(Mode::from_bits_truncate(0o022));
         plan.rootfs.enter_directory(tree)?;
         let state = state(plan, Status::Creating);
-        plan.hooks.run(HookKind::CreateContainer, &state, Environment::Empty)
+        plan.hooks.run(HookKind::CreateContainer, &state, Environment::Empty, &self.hook_files)
     }
 
     fn set_streams(&mut self, tree: &Tree) -> Result<()> {
@@ -200,7 +200,7 @@ fn wait_and_start(plan: &Plan, program: Option<Program>, gate: &Inside) -> i32 {
     if has_start_hooks(plan) {
         let state = state(plan, Status::Created);
         let env = Environment::Program(program.env());
-        let hooks = plan.hooks.run(HookKind::StartContainer, &state, env);
+        let hooks = plan.hooks.run(HookKind::StartContainer, &state, env, &Files::default());
         if let Err(error) = hooks.and_then(|()| reset_signals().context("reset signals")) {
             // Without `start` there is nobody to tell.
             let _ = gate.failed(&error::chain(&error));

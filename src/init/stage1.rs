@@ -31,7 +31,7 @@ fn make_init(setup: &Setup<'_>) -> Result<Cloned> {
     }
     prctl::set_dumpable(false).context("hide from other processes")?;
     setup.joined.enter_with_user()?;
-    become_root().context("become root of the joined user namespace")?;
+    become_root(setup.plan.keeps_groups()).context("become root of the joined user namespace")?;
     // Init is to be a child of the runtime, not of this process, so that the runtime can wait
     // for it.
     let parent = u64::from(libc::CLONE_PARENT.cast_unsigned());

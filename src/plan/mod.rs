@@ -113,7 +113,7 @@ impl Plan {
             namespaces.has(Kind::User),
         )?;
         check_selinux("linux.mountLabel", linux.and_then(|linux| linux.mount_label().as_deref()))?;
-        let process = spec.process().as_ref().map(|process| Process::from_spec(process, linux));
+        let process = spec.process().as_ref().map(|process| Process::from_spec(process, spec));
         let process = process.transpose()?;
         if let Some(process) = &process {
             process.check(namespaces.has(Kind::User))?;
@@ -125,7 +125,6 @@ impl Plan {
         Ok(Self {
             id: id.to_string(),
             bundle: checked.bundle.clone(),
-            annotations,
             sysctls: Sysctl::from_spec(linux, &namespaces)?,
             cgroup_view: view(&cgroups, &namespaces).filter(|_| rootfs.shows_cgroups()),
             namespaces,
@@ -137,9 +136,10 @@ impl Plan {
             hostname: filled(spec.hostname()),
             domainname: filled(spec.domainname()),
             net_devices: Device::from_spec(linux)?,
-            hooks: Hooks::from_spec(spec.hooks().as_ref()),
+            hooks: Hooks::from_spec(spec.hooks().as_ref(), &annotations)?,
             new_keyring: !options.no_new_keyring,
             preserve_fds: options.preserve_fds,
+            annotations,
         })
     }
 }
@@ -161,6 +161,12 @@ fn change(namespaces: &Namespaces, options: Options, linux: Option<&Linux>) -> R
 }
 
 impl Plan {
+    /// Its processes keep the groups of the runtime's caller.
+    #[must_use]
+    pub fn keeps_groups(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.user.keeps_groups)
+    }
+
     /// crun's annotation in place of `--pidfd-socket`.
     #[must_use]
     pub fn pidfd_receiver(&self) -> Option<&Path> {

@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::unistd::{Pid, fchdir, getcwd};
-use oci_spec::runtime::{self, Linux};
+use oci_spec::runtime::{self, Spec};
 
 use crate::error;
 use crate::procfs::Procfs;
@@ -61,19 +61,20 @@ pub struct Process {
 }
 
 impl Process {
-    /// Takes over what a checked document says, and from its `linux` section what concerns a
-    /// process.
+    /// Takes over what a checked document says, and from `spec`, that of the container, what
+    /// concerns all its processes.
     ///
     /// # Errors
     /// For capabilities that the types know and the program does not, and lists of processors.
-    pub fn from_spec(process: &runtime::Process, linux: Option<&Linux>) -> Result<Self> {
+    pub fn from_spec(process: &runtime::Process, spec: &Spec) -> Result<Self> {
+        let linux = spec.linux().as_ref();
         let args = process.args().iter().flatten();
         let args = args.map(|arg| CString::new(arg.as_str())).collect::<Result<_, _>>();
         Ok(Self {
             args: args.context("process.args")?,
             env: process.env().clone().unwrap_or_default(),
             cwd: process.cwd().clone(),
-            user: user::User::from_spec(process.user()),
+            user: user::User::from_spec(process.user(), spec),
             capabilities: process.capabilities().as_ref().map(caps::Sets::from_spec).transpose()?,
             rlimits: rlimits::from_spec(process.rlimits().as_deref().unwrap_or_default()),
             no_new_privileges: process.no_new_privileges() == Some(true),

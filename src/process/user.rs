@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
-use oci_spec::runtime;
+use oci_spec::runtime::{self, Spec};
 
 use crate::resolve::Root;
 
@@ -28,16 +28,22 @@ pub struct User {
     /// The group id.
     pub gid: u32,
     groups: Vec<Gid>,
+    /// He has the groups of the runtime's caller, as Podman's `keep-groups` wants.
+    pub keeps_groups: bool,
     umask: Mode,
 }
 
+/// crun's annotation for it: how somebody gets at files that his groups may read.
+const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
 impl User {
-    pub(super) fn from_spec(user: &runtime::User) -> Self {
+    pub(super) fn from_spec(user: &runtime::User, spec: &Spec) -> Self {
         let groups = user.additional_gids().iter().flatten();
         Self {
             uid: user.uid(),
             gid: user.gid(),
             groups: groups.copied().map(Gid::from_raw).collect(),
+            keeps_groups: spec.annotations().iter().flatten().any(|(name, _)| name == KEEP_GROUPS),
             umask: Mode::from_bits_truncate(user.umask().unwrap_or(UMASK)),
         }
     }
@@ -49,7 +55,8 @@ impl User {
 
     /// Changes groups, group and user, in this order.
     pub(super) fn assume(&self) -> Result<()> {
-        match setgroups(&self.groups) {
+        let set = if self.keeps_groups { Ok(()) } else { setgroups(&self.groups) };
+        match set {
             // setgroups is denied in a user namespace made by an unprivileged user
             // (user_namespaces(7)); nothing was asked for, so nothing is lost.
             Err(Errno::EPERM) if self.groups.is_empty() => {}

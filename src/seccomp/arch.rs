@@ -62,17 +62,17 @@ pub fn family(native: Arch) -> &'static [Arch] {
         Arch::ScmpArchPpc64 => &[Arch::ScmpArchPpc64, Arch::ScmpArchPpc],
         Arch::ScmpArchPpc64le => &[Arch::ScmpArchPpc64le],
         Arch::ScmpArchPpc => &[Arch::ScmpArchPpc],
-        Arch::ScmpArchS390x => &[Arch::ScmpArchS390x],
+        Arch::ScmpArchS390x => &[Arch::ScmpArchS390x, Arch::ScmpArchS390],
+        Arch::ScmpArchS390 => &[Arch::ScmpArchS390],
+        Arch::ScmpArchParisc64 => &[Arch::ScmpArchParisc64, Arch::ScmpArchParisc],
+        Arch::ScmpArchParisc => &[Arch::ScmpArchParisc],
         Arch::ScmpArchRiscv64 => &[Arch::ScmpArchRiscv64],
         Arch::ScmpArchLoongarch64 => &[Arch::ScmpArchLoongarch64],
         Arch::ScmpArchM68k => &[Arch::ScmpArchM68k],
         Arch::ScmpArchSh => &[Arch::ScmpArchSh],
         Arch::ScmpArchSheb => &[Arch::ScmpArchSheb],
-        // No numbers of their calls are known.
-        Arch::ScmpArchNative
-        | Arch::ScmpArchS390
-        | Arch::ScmpArchParisc
-        | Arch::ScmpArchParisc64 => &[],
+        // A word for another one.
+        Arch::ScmpArchNative => &[],
     }
 }
 
@@ -118,9 +118,9 @@ pub(super) fn column(arch: Arch) -> Option<usize> {
         Arch::ScmpArchRiscv64 => 12,
         Arch::ScmpArchS390x => 13,
         Arch::ScmpArchSh | Arch::ScmpArchSheb => 14,
-        Arch::ScmpArchNative
-        | Arch::ScmpArchS390
-        | Arch::ScmpArchParisc
-        | Arch::ScmpArchParisc64 => return None,
+        Arch::ScmpArchS390 => 15,
+        Arch::ScmpArchParisc => 16,
+        Arch::ScmpArchParisc64 => 17,
+        Arch::ScmpArchNative => return None,
     })
 }

@@ -84,7 +84,8 @@ impl Ranges {
         let enosys = graph.verdict(NO_SUCH_CALL);
         let unknown = if profile.unknown_is_enosys { enosys } else { default };
         self.push(first, default);
-        if calls.arch() == Arch::ScmpArchS390x && profile.unknown_is_enosys {
+        let is_s390 = matches!(calls.arch(), Arch::ScmpArchS390x | Arch::ScmpArchS390);
+        if is_s390 && profile.unknown_is_enosys {
             // The kernel reports a number that it does not know as 0, which was setup(2).
             self.push(0, enosys);
             self.push(1, default);

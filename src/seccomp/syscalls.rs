@@ -15,7 +15,7 @@ struct Row {
     /// The first eight bytes of the name, the first one highest, so that most comparisons are one.
     begin: u64,
     within: Option<Within>,
-    numbers: [u32; 15],
+    numbers: [u32; 18],
 }
 
 /// A call that some architectures also have as a part of another one, with the first argument

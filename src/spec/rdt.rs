@@ -53,6 +53,8 @@ mod tests {
             rdt(json!({"closID": "/", "enableCMT": true})),
             rdt(json!({"closID": "gold", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=9"})),
             rdt(json!({"schemata": ["L2:0=f"], "enableMonitoring": true})),
+            // Where code and data have shares of their own.
+            rdt(json!({"l3CacheSchema": "L3CODE:0=f"})),
         ]);
     }
 }

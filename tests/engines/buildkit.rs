@@ -1,9 +1,10 @@
 //! Steps of `docker build` with BuildKit, which executes the first `runc` that it finds.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::docker::{self, IMAGE, docker};
-use crate::harness::Output;
+use crate::harness::{Output, runtime};
 use crate::sandbox::{self, DIRECTORY};
 use crate::tests;
 
@@ -14,7 +15,7 @@ tests! {
 }
 
 /// The file with the words of all calls of `runc`.
-pub const CALLS: &str = "runc-calls";
+const CALLS: &str = "runc-calls";
 
 /// Builds an image of that name.
 fn build(name: &str, steps: &str, options: &[&str]) -> Output {
@@ -63,6 +64,19 @@ fn a_failing_step_of_buildkit_fails_the_build() {
         let seen = build(&format!("buildkit-fails-{number}"), &format!("{step}\n"), &[]);
         assert!(seen.code != 0 && seen.stderr.contains(text), "{step}: {seen:#?}");
     }
+}
+
+/// Puts a `runc` where daemons look first: it writes the words of each call down, and is ours.
+pub fn prepare() {
+    let script = format!(
+        "#!/bin/bash\necho \"$@\" >>{DIRECTORY}/{CALLS}\nexec -a runc {} \"$@\"\n",
+        runtime().display()
+    );
+    let directory = format!("{DIRECTORY}/bin");
+    fs::create_dir(&directory).expect("make a directory");
+    let path = format!("{directory}/runc");
+    fs::write(&path, script).expect("write a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
 }
 
 /// Removes the cgroup that BuildKit keeps for its steps.

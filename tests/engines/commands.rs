@@ -18,7 +18,7 @@ tests! {
     exec_runs_beside_the_program needs [Docker],
 }
 
-fn streams_stay_apart() {
+pub fn streams_stay_apart() {
     let seen = compared_sh(&["--rm"], "echo out; echo err >&2");
     assert_eq!((seen.stdout.as_str(), seen.stderr.as_str()), ("out\n", "err\n"));
 }
@@ -37,7 +37,7 @@ fn without_interactive_there_is_no_input() {
     assert_eq!(compared(&["--rm"], &["wc", "-c"]).ok(), "0\n");
 }
 
-fn exit_statuses_arrive() {
+pub fn exit_statuses_arrive() {
     for code in [0, 1, 42, 125, 126, 127, 255] {
         let seen = compared_sh(&[], &format!("exit {code}"));
         assert_eq!(seen.code, code, "{seen:#?}");
@@ -80,7 +80,7 @@ fn a_terminal_is_the_programs() {
     assert_eq!(seen.ok().replace('\r', ""), "/dev/pts/0\nyes\n");
 }
 
-fn exec_runs_beside_the_program() {
+pub fn exec_runs_beside_the_program() {
     let container = Container::new();
     container.start(&["--user", "1000"], "echo up; exec sleep 1000");
     let exec = |options: &[&str], script: &str| {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
@@ -15,9 +15,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use serde_json::json;
 
-use crate::daemon::{ready_socket, wait_until_ready};
+use crate::daemon;
 use crate::docker::{OURS, REFERENCE, docker};
-use crate::harness::{Output, copy_program, host, reference, runtime, spawn};
+use crate::harness::{Output, copy_program, host, reference, runtime};
 use crate::sandbox::DIRECTORY;
 
 /// Images by the names that the tests have for them, and what each is made with.
@@ -46,13 +46,12 @@ impl Engine {
         let directory = PathBuf::from(format!("{DIRECTORY}/cri-{number}"));
         fs::create_dir_all(directory.join("bin")).expect("make a directory");
         mkfifo(&directory.join("seen"), Mode::S_IRWXU).expect("make a pipe");
-        write_settings(&directory, number);
+        write_files(&directory, number);
         let stops = Arc::new(AtomicBool::new(false));
-        let ready = ready_socket(&notify(&directory));
+        let daemon = start_daemon(&directory);
         let (place, flag) = (directory.clone(), Arc::clone(&stops));
-        let supervisor = Some(std::thread::spawn(move || supervise(&place, &flag)));
+        let supervisor = Some(std::thread::spawn(move || supervise(&place, daemon, &flag)));
         let engine = Self { directory, stops, supervisor };
-        wait_until_ready(&ready, &engine.directory.join("log").to_string_lossy());
         engine.ctr(&["--namespace", "k8s.io", "images", "import", &archive()]).ok();
         engine
     }
@@ -99,24 +98,19 @@ impl Drop for Engine {
     }
 }
 
-/// The socket for containerd's word that it is ready.
-fn notify(directory: &Path) -> String {
-    directory.join("notify").display().to_string()
+/// Starts containerd, and notes its pid.
+fn start_daemon(directory: &Path) -> Child {
+    let name = directory.file_name().expect("a name").to_string_lossy();
+    let program = directory.join("bin").join(&*name).display().to_string();
+    let daemon = daemon::start(&name, &[&program, "--config"], &settings(directory));
+    fs::write(directory.join("pid"), daemon.id().to_string()).expect("write a pid");
+    daemon
 }
 
-/// Runs containerd. When it was ended by a test, that one asks by `pidof` whether it is gone, and
-/// it comes back only after the answer was that it is.
-fn supervise(directory: &Path, stops: &AtomicBool) {
-    let program = directory.join("bin").join(directory.file_name().expect("a name"));
+/// Has containerd always run. When it was ended by a test, that one asks by `pidof` whether it is
+/// gone, and it comes back only after the answer was that it is.
+fn supervise(directory: &Path, mut daemon: Child, stops: &AtomicBool) {
     loop {
-        let log = File::options().create(true).append(true).open(directory.join("log"));
-        let log = log.expect("open a log");
-        let mut command = Command::new(&program);
-        command.arg("--config").arg(directory.join("config.toml")).stdin(Stdio::null());
-        command.env("NOTIFY_SOCKET", notify(directory));
-        command.stdout(log.try_clone().expect("copy a descriptor")).stderr(log);
-        let mut daemon = spawn(&mut command);
-        fs::write(directory.join("pid"), daemon.id().to_string()).expect("write a pid");
         daemon.wait().expect("wait for containerd");
         if stops.load(Ordering::SeqCst) {
             return;
@@ -124,10 +118,11 @@ fn supervise(directory: &Path, stops: &AtomicBool) {
         fs::write(directory.join("ended"), "").expect("write a file");
         let mut seen = File::open(directory.join("seen")).expect("open a pipe");
         seen.read_to_end(&mut Vec::new()).expect("read a pipe");
+        daemon = start_daemon(directory);
     }
 }
 
-fn write_settings(directory: &Path, number: u32) {
+fn write_files(directory: &Path, number: u32) {
     let place = directory.display();
     let program = host::program("containerd").expect("containerd");
     let name = directory.file_name().expect("a name");
@@ -140,7 +135,6 @@ fn write_settings(directory: &Path, number: u32) {
     fs::write(&draft, pidof).expect("write a script");
     fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("chmod");
     copy_program(&draft, &directory.join("bin/pidof"));
-    fs::write(directory.join("config.toml"), settings(directory)).expect("write settings");
     let networks = json!({"cniVersion": "0.4.0", "name": "pods", "plugins": [
         {"type": "bridge", "bridge": format!("pods{number}"), "isGateway": true, "ipam": {
             "type": "host-local",

@@ -1,16 +1,20 @@
 //! One Docker daemon for all tests, with containerd, and the image that its containers run.
 
 use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::buildkit;
 use crate::docker::{self, IMAGE, OURS, REFERENCE};
-use crate::harness::{DEADLINE, Output, host, reference, runtime, wait_until_gone};
+use crate::harness::{DEADLINE, Output, host, reference, runtime, spawn, wait_until_gone};
+use crate::machine;
 use crate::podman;
 use crate::sandbox::{self, DIRECTORY};
 
@@ -23,19 +27,16 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon and makes the image. Both end with the PID namespace.
     pub fn start() -> Self {
-        write_settings();
-        let socket = format!("{DIRECTORY}/notify.sock");
-        let ready = ready_socket(&socket);
-        let path = std::env::var("PATH").unwrap_or_default();
-        for (program, option) in [("containerd", "--config"), ("dockerd", "--config-file")] {
-            let config = format!("{DIRECTORY}/{program}.conf");
-            let mut command = Command::new(program);
-            command.args([option, &config]).env("NOTIFY_SOCKET", &socket);
-            command.env("PATH", format!("{DIRECTORY}/bin:{path}"));
-            start_with_log(&mut command, &log(program));
-            wait_until_ready(&ready, &log(program));
-        }
-        make_image();
+        let containerd = format!(
+            "version = 2\nroot = '{DIRECTORY}/containerd'\nstate = '{DIRECTORY}/containerd-state'\n\
+             disabled_plugins = ['io.containerd.grpc.v1.cri']\n\
+             [grpc]\naddress = '{DIRECTORY}/containerd.sock'\n"
+        );
+        buildkit::prepare();
+        reap(start("containerd", &["containerd", "--config"], &containerd));
+        reap(start("dockerd", &["dockerd", "--config-file"], &settings("docker").to_string()));
+        let archive = make_image();
+        docker::docker(&["import", &archive, IMAGE]).ok();
         podman::prepare();
         Self { mounts: host::mount_table() }
     }
@@ -54,11 +55,14 @@ impl Daemon {
         let mounts = host::mount_table().into_iter().filter(|line| !self.mounts.contains(line));
         // The daemon keeps this one of the first container with the host's network.
         let mounts = mounts.filter(|line| !line.contains("/netns/default "));
+        // A daemon that maps users keeps this one of its own directory.
+        let mounts = mounts.filter(|line| !line.contains("-data/300000.300000 "));
         // Podman keeps these two.
         let mounts = mounts.filter(|line| !line.contains(" /run/netns "));
         let mounts = mounts.filter(|line| !line.contains("/podman/overlay "));
         left.extend(mounts.map(|line| format!("mount {line}")));
-        let states = sandbox::below(Path::new(&format!("{DIRECTORY}/exec/runtime-{OURS}/moby")));
+        let states =
+            sandbox::below(Path::new(&format!("{DIRECTORY}/docker-exec/runtime-{OURS}/moby")));
         left.extend(states.iter().map(|path| format!("state {}", path.display())));
         let cgroups = sandbox::cgroups().into_iter().flat_map(|cgroup| sandbox::below(&cgroup));
         left.extend(cgroups.map(|path| format!("cgroup {}", path.display())));
@@ -66,81 +70,93 @@ impl Daemon {
     }
 }
 
-fn write_settings() {
-    let containerd = format!(
-        "version = 2\nroot = '{DIRECTORY}/containerd'\nstate = '{DIRECTORY}/containerd-state'\n\
-         disabled_plugins = ['io.containerd.grpc.v1.cri']\n\
-         [grpc]\naddress = '{DIRECTORY}/containerd.sock'\n"
-    );
-    fs::write(format!("{DIRECTORY}/containerd.conf"), containerd).expect("write settings");
-    let settings = docker_settings(DIRECTORY);
-    fs::write(format!("{DIRECTORY}/dockerd.conf"), settings.to_string()).expect("write settings");
-    // BuildKit takes the first of that name.
-    let calls = buildkit::CALLS;
-    let script = format!(
-        "#!/bin/bash\necho \"$@\" >>{DIRECTORY}/{calls}\nexec -a runc {} \"$@\"\n",
-        runtime().display()
-    );
-    fs::create_dir(format!("{DIRECTORY}/bin")).expect("make a directory");
-    let path = format!("{DIRECTORY}/bin/runc");
-    fs::write(&path, script).expect("write a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+/// Waits for the end of a daemon that runs as long as everything does.
+pub fn reap(mut daemon: Child) {
+    std::thread::spawn(move || daemon.wait());
 }
 
-/// The settings of a daemon that keeps everything in this directory.
-pub fn docker_settings(directory: &str) -> Value {
+/// Another daemon beside the first, by its own name, with settings of its own. It may have been
+/// there before.
+pub fn start_another(name: &str, changes: &Value) -> Child {
+    let mut settings = settings(name);
+    settings["containerd-namespace"] = json!(name);
+    // The bridge is the first one's.
+    settings["bridge"] = json!("none");
+    settings["iptables"] = json!(false);
+    let changes = changes.as_object().expect("settings").clone();
+    settings.as_object_mut().expect("settings").extend(changes);
+    // Without a bridge a daemon removes that of another, if it sees it.
+    start(name, &["unshare", "--net", "dockerd", "--config-file"], &settings.to_string())
+}
+
+/// The settings of Docker's daemon of this name.
+fn settings(name: &str) -> Value {
     let mut runtimes = json!({OURS: {"path": runtime()}});
     if let Some(runc) = reference::runc() {
         runtimes[REFERENCE] = json!({"path": runc});
     }
     json!({
         "storage-driver": "overlay2",
-        "exec-opts": ["native.cgroupdriver=cgroupfs"],
+        "exec-opts": [format!("native.cgroupdriver={}", machine::driver().name())],
         "cgroup-parent": sandbox::cgroup(),
-        "data-root": format!("{directory}/data"),
-        "exec-root": format!("{directory}/exec"),
-        "pidfile": format!("{directory}/dockerd.pid"),
-        "hosts": [format!("unix://{directory}/docker.sock")],
+        "data-root": format!("{DIRECTORY}/{name}-data"),
+        "exec-root": format!("{DIRECTORY}/{name}-exec"),
+        "pidfile": format!("{DIRECTORY}/{name}.pid"),
+        "hosts": [format!("unix://{DIRECTORY}/{name}.sock")],
         "containerd": format!("{DIRECTORY}/containerd.sock"),
         "runtimes": runtimes,
         "default-runtime": OURS,
     })
 }
 
-fn log(program: &str) -> String {
-    format!("{DIRECTORY}/{program}.log")
+/// Starts a daemon with a file of settings, and waits until it is ready: all of them send `READY=1`
+/// then, see sd_notify(3).
+pub fn start(name: &str, words: &[&str], settings: &str) -> Child {
+    let [socket, config, log] =
+        ["sock", "conf", "log"].map(|kind| format!("{DIRECTORY}/{name}-daemon.{kind}"));
+    // From before, if it starts again.
+    let _ = fs::remove_file(&socket);
+    let ready = UnixDatagram::bind(&socket).expect("bind a socket");
+    fs::write(&config, settings).expect("write settings");
+    let mut daemon = launch(words, &config, &socket, &log);
+    wait_until_ready(name, &ready, &mut daemon, &log);
+    daemon
 }
 
-fn start_with_log(command: &mut Command, log: &str) {
-    let file = File::create(log).expect("make a log");
-    command.stdin(Stdio::null());
+fn launch(words: &[&str], config: &str, socket: &str, log: &str) -> Child {
+    let file = File::options().create(true).append(true).open(log).expect("open a log");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(config).env("NOTIFY_SOCKET", socket).stdin(Stdio::null());
     command.stdout(file.try_clone().expect("copy a descriptor")).stderr(file);
-    let mut daemon = command.spawn().expect("start a daemon");
-    std::thread::spawn(move || daemon.wait());
+    spawn(command.env("PATH", format!("{DIRECTORY}/bin:{path}")))
 }
 
-/// A socket at which daemons tell that they are ready.
-pub fn ready_socket(path: &str) -> UnixDatagram {
-    let ready = UnixDatagram::bind(path).expect("bind a socket");
-    ready.set_read_timeout(Some(DEADLINE)).expect("set a timeout");
-    ready
-}
-
-/// Daemons send `READY=1` when they are: sd_notify(3).
-pub fn wait_until_ready(socket: &UnixDatagram, log: &str) {
+fn wait_until_ready(name: &str, socket: &UnixDatagram, daemon: &mut Child, log: &str) {
     let mut message = [0; 4096];
     loop {
-        let Ok(length) = socket.recv(&mut message) else {
-            panic!("not ready:\n{}", fs::read_to_string(log).unwrap_or_default());
-        };
+        let ended = wait_for_either(socket, daemon);
+        let log = || fs::read_to_string(log).unwrap_or_default();
+        assert!(!ended, "{name} is not ready ({:?}):\n{}", daemon.try_wait(), log());
+        let length = socket.recv(&mut message).expect("receive a message");
         if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
             return;
         }
     }
 }
 
-/// A static busybox with a link for each of its programs, and two users.
-fn make_image() {
+/// Waits for a message or the end of a daemon; returns whether only that came, or nothing.
+fn wait_for_either(socket: &UnixDatagram, daemon: &Child) -> bool {
+    let pid = i32::try_from(daemon.id()).expect("a pid");
+    let pidfd = orlop::sys::process::pidfd_open(Pid::from_raw(pid)).expect("a child");
+    let mut fds = [socket.as_fd(), pidfd.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    let timeout = PollTimeout::try_from(DEADLINE).expect("a timeout");
+    poll(&mut fds, timeout).expect("poll");
+    fds[0].any() != Some(true)
+}
+
+/// A static busybox with a link for each of its programs, and two users: an archive.
+pub fn make_image() -> String {
     let root = Path::new(DIRECTORY).join("image");
     for directory in ["bin", "closed", "etc", "home/me", "tmp"] {
         fs::create_dir_all(root.join(directory)).expect("make a directory");
@@ -167,7 +183,7 @@ fn make_image() {
     }
     let archive = format!("{DIRECTORY}/image.tar");
     Output::of(Command::new("tar").arg("-C").arg(&root).args(["-cf", &archive, "."])).ok();
-    docker::docker(&["import", &archive, IMAGE]).ok();
+    archive
 }
 
 /// The processes here whose name begins like this, without those that have ended.

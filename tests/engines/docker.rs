@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::harness::{Background, Output, reference};
+use crate::sandbox::DIRECTORY;
 
 /// The image of all containers.
 pub const IMAGE: &str = "box";
@@ -39,23 +40,45 @@ pub struct Container {
     /// Its name.
     pub name: String,
     runtime: &'static str,
+    daemon: Daemon,
+}
+
+/// Whose container it is: the name of a daemon, which its socket has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Daemon(pub &'static str);
+
+impl Daemon {
+    /// The one that most tests use.
+    const FIRST: Self = Self("docker");
+
+    /// A command of the client to this daemon.
+    pub fn command(self, args: &[&str]) -> Command {
+        let mut command = command(args);
+        command.env("DOCKER_HOST", format!("unix://{DIRECTORY}/{}.sock", self.0));
+        command
+    }
 }
 
 impl Container {
     /// A container of the runtime under test.
     pub fn new() -> Self {
-        Self::of(OURS)
+        Self::of(OURS, Daemon::FIRST)
+    }
+
+    /// One of another daemon.
+    pub fn by(daemon: Daemon) -> Self {
+        Self::of(OURS, daemon)
     }
 
     /// A container of runc, if there is one to compare with.
     pub fn reference() -> Option<Self> {
-        reference::runc().map(|_| Self::of(REFERENCE))
+        reference::runc().map(|_| Self::of(REFERENCE, Daemon::FIRST))
     }
 
-    fn of(runtime: &'static str) -> Self {
+    fn of(runtime: &'static str, daemon: Daemon) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self { name: format!("{runtime}-{number}"), runtime }
+        Self { name: format!("{runtime}-{number}"), runtime, daemon }
     }
 
     /// `docker run` with options and a command.
@@ -64,7 +87,8 @@ impl Container {
     }
 
     fn making(&self, verb: &str, options: &[&str], program: &[&str]) -> Command {
-        let mut command = command(&[verb, "--name", &self.name, "--runtime", self.runtime]);
+        let words = [verb, "--name", &self.name, "--runtime", self.runtime];
+        let mut command = self.daemon.command(&words);
         command.args(options).arg(IMAGE).args(program);
         command
     }
@@ -94,7 +118,13 @@ impl Container {
 
     /// A command of the client on this container.
     pub fn docker(&self, words: &[&str]) -> Output {
-        docker(&[words, &[&self.name]].concat())
+        Output::of(&mut self.daemon.command(&[words, &[&self.name]].concat()))
+    }
+
+    /// `docker exec` in this container.
+    pub fn exec(&self, options: &[&str], program: &[&str]) -> Output {
+        let words = [&["exec"], options, &[&self.name], program].concat();
+        Output::of(&mut self.daemon.command(&words))
     }
 
     /// `docker wait`: the exit status, as soon as there is one.
@@ -120,7 +150,7 @@ impl Container {
 
     /// `docker logs --follow`
     pub fn follow(&self) -> Background {
-        Background::start(&mut command(&["logs", "--follow", &self.name]))
+        Background::start(&mut self.daemon.command(&["logs", "--follow", &self.name]))
     }
 
     /// `docker events` of one kind: each is a line, also those from before the client came.
@@ -129,7 +159,7 @@ impl Container {
         let [name, event] = filters.each_ref().map(String::as_str);
         let words = ["events", "--since", "0", "--filter", name, "--filter", event];
         let format = "{{.Status}}{{with .Actor.Attributes.exitCode}} {{.}}{{end}}";
-        Background::start(command(&words).args(["--format", format]))
+        Background::start(self.daemon.command(&words).args(["--format", format]))
     }
 
     /// Its first process.
@@ -150,9 +180,16 @@ impl Drop for Container {
 /// Runs the same under both runtimes, compares what a user sees, and returns what ours did.
 #[track_caller]
 pub fn compared(options: &[&str], program: &[&str]) -> Output {
-    let ours = Container::new();
+    compared_by(Daemon::FIRST, options, program)
+}
+
+/// [`compared`] by another daemon.
+#[track_caller]
+pub fn compared_by(daemon: Daemon, options: &[&str], program: &[&str]) -> Output {
+    let ours = Container::by(daemon);
     let seen = ours.run(options, program);
-    if let Some(reference) = Container::reference() {
+    if reference::runc().is_some() {
+        let reference = Container::of(REFERENCE, daemon);
         let wanted = reference.run(options, program);
         let result = |output: &Output, container: &Container| {
             (output.code, output.stdout.clone(), container.outcome())

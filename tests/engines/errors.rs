@@ -58,7 +58,7 @@ fn what_the_user_may_not_enter() {
 fn a_file_on_a_directory_gets_dockers_hint() {
     let directory = format!("{DIRECTORY}/a-directory");
     std::fs::create_dir(&directory).expect("make a directory");
-    let file = format!("{DIRECTORY}/dockerd.conf");
+    let file = format!("{DIRECTORY}/dockerd-daemon.conf");
     for volume in [format!("{file}:/tmp"), format!("{directory}:/etc/plain")] {
         let seen = compared(&["--volume", &volume], &["true"]);
         assert!(seen.code >= 125 && seen.stderr.contains(HINT), "{volume}: {seen:#?}");
@@ -76,7 +76,7 @@ fn nothing_is_left_of_what_did_not_start() {
     assert_eq!(container.outcome(), "created 127 false");
     assert!(container.inspect(".State.Error").contains("exec: \"/bin/nosuch\""));
     let id = container.inspect(".Id");
-    let state = format!("{DIRECTORY}/exec/runtime-orlop/moby/{id}");
+    let state = format!("{DIRECTORY}/docker-exec/runtime-orlop/moby/{id}");
     assert!(!std::path::Path::new(&state).exists(), "{state} exists");
     for cgroup in crate::sandbox::cgroups() {
         assert!(!cgroup.join(&id).exists(), "{} exists", cgroup.join(&id).display());

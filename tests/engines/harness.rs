@@ -16,5 +16,5 @@ pub mod terminal;
 pub use process::{Background, Output, copy_program, runtime, spawn, wait_until_gone};
 
 /// How long anything may take before it is taken for a hang: a hundred containers at once take their
-/// time on a small machine.
+/// time on a small machine, and one does on an emulated one.
 pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(300);

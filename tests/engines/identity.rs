@@ -28,7 +28,7 @@ fn a_person_runs_a_shell() {
     assert_eq!(end(client), 9);
 }
 
-fn a_person_enters_a_container() {
+pub fn a_person_enters_a_container() {
     let container = Container::new();
     container.start(&[], "echo up; exec sleep 1000");
     assert_eq!(container.follow().line(), "up");
@@ -79,7 +79,7 @@ fn exec_is_who_it_is_told_to_be() {
 }
 
 /// Docker asks for every capability that there is.
-fn a_privileged_exec_says_what_is_missing() {
+pub fn a_privileged_exec_says_what_is_missing() {
     let container = Container::new();
     container.start(&[], "exec sleep 1000");
     let seen =

@@ -48,7 +48,7 @@ fn wait_tells_the_status() {
     assert_eq!(container.wait(), "9");
 }
 
-fn stop_lets_a_program_end() {
+pub fn stop_lets_a_program_end() {
     let (container, logs) = polite();
     let pid = container.pid();
     container.docker(&["stop"]).ok();
@@ -75,7 +75,7 @@ fn kill_sends_any_signal() {
     container.docker(&["kill"]).fails(1, "is not running");
 }
 
-fn restart_makes_a_new_process() {
+pub fn restart_makes_a_new_process() {
     let (container, logs) = polite();
     let (pid, address) = (container.pid(), container.inspect(".NetworkSettings.IPAddress"));
     container.docker(&["restart"]).ok();

@@ -12,7 +12,7 @@ tests! {
     the_cgroup_is_read_only needs [Docker],
 }
 
-fn limits_are_in_the_cgroup() {
+pub fn limits_are_in_the_cgroup() {
     let options = [
         "--memory",
         "32m",
@@ -63,7 +63,7 @@ fn want_of_memory_ends_the_container() {
 }
 
 /// The container goes on, and the program decides what the death of its child means.
-fn want_of_memory_is_told() {
+pub fn want_of_memory_is_told() {
     let container = Container::new();
     let mut events = container.events("oom");
     let rest = "trap 'exit 4' TERM; while :; do sleep 0.1; done";

@@ -4,6 +4,8 @@
 //! rules of iptables, mounts and processes end with them. Where a runc to compare with is there,
 //! the same command runs under both and has to look the same.
 //!
+//! On a machine that is thrown away (`machine.rs`) a short matrix runs with each driver of cgroups.
+//!
 //! `RUNTIME=/usr/sbin/runc` runs the same cases against another runtime. Counts are kept as for
 //! the integration tests.
 
@@ -12,6 +14,7 @@
 mod daemon;
 mod docker;
 mod harness;
+mod machine;
 mod podman;
 mod sandbox;
 
@@ -31,8 +34,10 @@ mod networks;
 mod own_daemon;
 mod podman_cases;
 mod process;
+mod remapped;
 mod resources;
 mod restarts;
+mod short;
 
 use std::process::ExitCode;
 
@@ -41,7 +46,13 @@ use harness::suite::{self, Suite};
 
 fn main() -> ExitCode {
     let lists = libtest_mimic::Arguments::from_args().list;
-    if lists || Needs::Docker.missing().is_some() {
+    if lists {
+        return run();
+    }
+    if machine::is_here() {
+        return on_machine();
+    }
+    if Needs::Docker.missing().is_some() {
         return run();
     }
     if !sandbox::is_inside() {
@@ -60,6 +71,19 @@ fn main() -> ExitCode {
     if left.is_empty() { tested } else { ExitCode::FAILURE }
 }
 
+/// The short matrix, by a daemon that ends with the machine; an ordinary user has none.
+fn on_machine() -> ExitCode {
+    let podman = Suite { name: "podman", tests: short::podman::TESTS };
+    if machine::is_ordinary() {
+        daemon::make_image();
+        podman::prepare();
+        return suite::run(&[podman], |_| true);
+    }
+    sandbox::separate();
+    daemon::Daemon::start();
+    suite::run(&[Suite { name: "docker", tests: short::docker::TESTS }, podman], |_| true)
+}
+
 fn run() -> ExitCode {
     let suites = [
         Suite { name: "buildah", tests: buildah::TESTS },
@@ -76,8 +100,9 @@ fn run() -> ExitCode {
         Suite { name: "networks", tests: networks::TESTS },
         Suite { name: "podman", tests: podman_cases::TESTS },
         Suite { name: "process", tests: process::TESTS },
+        Suite { name: "remapped", tests: remapped::TESTS },
         Suite { name: "resources", tests: resources::TESTS },
         Suite { name: "restarts", tests: restarts::TESTS },
     ];
-    suite::run(&suites)
+    suite::run(&suites, |_| true)
 }

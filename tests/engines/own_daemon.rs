@@ -2,42 +2,29 @@
 //! again beside running containers.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::daemon::{docker_settings, ready_socket, wait_until_ready};
+use crate::daemon::start_another;
 use crate::docker::{self, IMAGE};
-use crate::harness::{Background, Output, spawn};
+use crate::harness::{Background, Output};
 use crate::sandbox::DIRECTORY;
 
-/// A daemon in a network namespace of its own, at the containerd of all.
+/// A daemon that one test has for itself.
 pub struct OwnDaemon {
-    directory: String,
+    name: String,
+    settings: Value,
     daemon: Child,
 }
 
 impl OwnDaemon {
     /// Starts one with these settings besides the usual ones, and makes the image.
-    pub fn start(settings: &Value) -> Self {
+    pub fn start(settings: Value) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("own-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let directory = format!("{DIRECTORY}/{name}");
-        fs::create_dir(&directory).expect("make a directory");
-        let mut all = docker_settings(&directory);
-        for (member, value) in [
-            ("bridge", json!("none")),
-            ("iptables", json!(false)),
-            ("containerd-namespace", json!(name)),
-        ] {
-            all[member] = value;
-        }
-        for (member, value) in settings.as_object().expect("settings") {
-            all[member] = value.clone();
-        }
-        fs::write(format!("{directory}/dockerd.conf"), all.to_string()).expect("write settings");
-        let own = Self { daemon: start(&directory), directory };
+        let own = Self { daemon: start_another(&name, &settings), name, settings };
         own.docker(&["import", &format!("{DIRECTORY}/image.tar"), IMAGE]).ok();
         own
     }
@@ -49,12 +36,14 @@ impl OwnDaemon {
 
     /// Starts it again.
     pub fn start_again(&mut self) {
-        self.daemon = start(&self.directory);
+        // The dead one has left it, and its number may be somebody's by now.
+        let _ = fs::remove_file(format!("{DIRECTORY}/{}.pid", self.name));
+        self.daemon = start_another(&self.name, &self.settings);
     }
 
     /// A command of the client.
     pub fn command(&self, words: &[&str]) -> Command {
-        let host = format!("unix://{}/docker.sock", self.directory);
+        let host = format!("unix://{DIRECTORY}/{}.sock", self.name);
         docker::command(&[&["--host", &host], words].concat())
     }
 
@@ -83,25 +72,6 @@ impl OwnDaemon {
     }
 }
 
-/// Starts the daemon of that directory and waits until it is ready.
-fn start(directory: &str) -> Child {
-    let notify = format!("{directory}/notify");
-    // The one before is dead.
-    let _ = fs::remove_file(&notify);
-    let _ = fs::remove_file(format!("{directory}/dockerd.pid"));
-    let ready = ready_socket(&notify);
-    let log = format!("{directory}/log");
-    let file = fs::File::options().create(true).append(true).open(&log).expect("open a log");
-    // Without a bridge of its own a daemon removes that of another.
-    let mut command = Command::new("unshare");
-    command.args(["--net", "dockerd", "--config-file"]).arg(format!("{directory}/dockerd.conf"));
-    command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null());
-    command.stdout(file.try_clone().expect("copy a descriptor")).stderr(file);
-    let daemon = spawn(&mut command);
-    wait_until_ready(&ready, &log);
-    daemon
-}
-
 impl Drop for OwnDaemon {
     fn drop(&mut self) {
         let all = self.docker(&["ps", "--all", "--quiet"]).stdout;
@@ -114,7 +84,7 @@ impl Drop for OwnDaemon {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let ended = self.daemon.wait();
         // One that came after one that was killed leaves what that had mounted.
-        let data = format!("{}/data", self.directory);
+        let data = format!("{DIRECTORY}/{}-data", self.name);
         let _ = nix::mount::umount2(data.as_str(), nix::mount::MntFlags::MNT_DETACH);
         assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
     }

@@ -1,16 +1,18 @@
 //! Podman with conmon, and the containers that go away with their test.
 //!
 //! Its settings are in `/etc/containers`, where `sandbox.rs` has put something that ends with the
-//! test: what conmon starts at the end of a container has no other way to find them.
+//! test: what conmon starts at the end of a container has no other way to find them. Those of an
+//! ordinary user are in his home directory.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::docker::{IMAGE, OURS, REFERENCE};
 use crate::harness::host::{self, Needs};
 use crate::harness::{Background, Output, reference, runtime, wait_until_gone};
+use crate::machine::{self, Driver};
 use crate::sandbox::{self, DIRECTORY};
 
 /// Podman's name for the image that [`crate::daemon`] has made.
@@ -50,13 +52,17 @@ fn write_settings() {
         runtimes += &format!("{REFERENCE} = [\"{}\"]\n", runc.display());
     }
     let containers = format!(
-        "[engine]\nruntime = \"{OURS}\"\nruntime_supports_json = [\"{OURS}\", \"{REFERENCE}\"]\n\
-         cgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
+        "[containers]\nlog_driver = \"k8s-file\"\n[engine]\nruntime = \"{OURS}\"\nruntime_supports_json = [\"{OURS}\", \"{REFERENCE}\"]\n\
+         cgroup_manager = \"{}\"\nevents_logger = \"file\"\n\
          tmp_dir = \"{DIRECTORY}/podman-tmp\"\n[engine.runtimes]\n{runtimes}\
-         [network]\nnetwork_config_dir = \"{DIRECTORY}/podman-networks\"\n"
+         [network]\nnetwork_config_dir = \"{DIRECTORY}/podman-networks\"\n",
+        machine::driver().name()
     );
-    let directory = Path::new("/etc/containers");
-    fs::create_dir_all(directory).expect("make a directory");
+    let directory = match machine::is_ordinary() {
+        true => Path::new(&std::env::var_os("HOME").expect("HOME")).join(".config/containers"),
+        false => PathBuf::from("/etc/containers"),
+    };
+    fs::create_dir_all(&directory).expect("make a directory");
     for (name, text) in [
         ("storage.conf", storage.as_str()),
         ("containers.conf", &containers),
@@ -94,6 +100,11 @@ impl Container {
         Self::of(OURS)
     }
 
+    /// A container of runc, if there is one to compare with.
+    pub fn reference() -> Option<Self> {
+        reference::runc().map(|_| Self::of(REFERENCE))
+    }
+
     fn of(runtime: &'static str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -102,9 +113,12 @@ impl Container {
 
     /// `podman run` or `podman create`. Without an option about networks there is none.
     pub fn command(&self, verb: &str, options: &[&str], program: &[&str]) -> Command {
-        let parent = sandbox::cgroup();
         let mut command = command(&["--runtime", self.runtime, verb, "--name", &self.name]);
-        command.args(["--cgroup-parent", &parent]).args(options);
+        // An ordinary user may make cgroups only below those that he has.
+        if !(machine::is_ordinary() && machine::driver() == Driver::Cgroupfs) {
+            command.args(["--cgroup-parent", &sandbox::cgroup()]);
+        }
+        command.args(options);
         if !options.iter().any(|option| ["--network", "--pod"].contains(option)) {
             command.args(["--network", "none"]);
         }
@@ -171,8 +185,8 @@ impl Drop for Container {
 #[track_caller]
 pub fn compared(options: &[&str], program: &[&str]) -> Output {
     let seen = Container::new().run(options, program);
-    if reference::runc().is_some() {
-        let wanted = Container::of(REFERENCE).run(options, program);
+    if let Some(reference) = Container::reference() {
+        let wanted = reference.run(options, program);
         let same = (seen.code, &seen.stdout) == (wanted.code, &wanted.stdout);
         assert!(same, "{options:?} {program:?}: {seen:#?}, with runc {wanted:#?}");
     }

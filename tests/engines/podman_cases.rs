@@ -32,7 +32,7 @@ fn sh(options: &[&str], script: &str) -> Output {
     compared(options, &["sh", "-c", script])
 }
 
-fn exit_statuses() {
+pub fn exit_statuses() {
     for code in [0, 1, 42, 125, 126, 127, 255] {
         let seen = sh(&[], &format!("echo out; echo err >&2; exit {code}"));
         assert_eq!((seen.code, seen.stdout.as_str()), (code, "out\n"), "{seen:#?}");
@@ -53,13 +53,13 @@ fn programs_that_cannot_run() {
     }
 }
 
-fn a_failed_container_leaves_nothing() {
+pub fn a_failed_container_leaves_nothing() {
     let container = Container::new();
     container.run(&["--rm"], &["nosuch"]).fails(127, "executable file not found");
     container.podman(&["container", "exists"]).fails(1, "");
 }
 
-fn options_are_in_force() {
+pub fn options_are_in_force() {
     let options = [
         ["--user", "1000:50"],
         ["--workdir", "/tmp"],
@@ -78,7 +78,7 @@ fn options_are_in_force() {
     assert_eq!(sh(&["--oom-score-adj", "500"], "cat /proc/self/oom_score_adj").ok(), "500\n");
 }
 
-fn volumes_and_read_only_roots() {
+pub fn volumes_and_read_only_roots() {
     let volume = format!("{DIRECTORY}/image:/v");
     let script = "touch /v/x || echo read-only; touch /y || echo no; touch /z/y && echo yes";
     let options = ["--volume", &format!("{volume}:ro"), "--read-only", "--tmpfs", "/z"];
@@ -92,7 +92,7 @@ fn volumes_and_read_only_roots() {
     assert_eq!(container.sh(&own, "echo a > /own/f; cat /own/f").ok(), "a\n");
 }
 
-fn capabilities_and_privileged() {
+pub fn capabilities_and_privileged() {
     let show = "grep Cap /proc/self/status; grep NoNewPrivs /proc/self/status";
     for options in [
         &[][..],
@@ -130,7 +130,7 @@ fn user_namespaces() {
     assert_eq!(words[..7], ["0", "100000", "1000", "0", "200000", "1000", "0"], "{seen}");
 }
 
-fn terminals() {
+pub fn terminals() {
     let seen = Container::new().run(&["--tty"], &["sh", "-c", "tty; exit 5"]);
     assert_eq!((seen.code, seen.stdout.as_str()), (5, "/dev/pts/0\r\n"), "{seen:#?}");
     let container = Container::new();
@@ -148,7 +148,7 @@ fn standard_input() {
     assert!(output.status.success() && text.contains("me:x:1000"), "{output:?}");
 }
 
-fn exec_in_a_container() {
+pub fn exec_in_a_container() {
     let container = Container::new();
     container.start(&["--env", "A=b"], "sleep 1000");
     assert_eq!(container.exec(&[], &["sh", "-c", "echo $A; id -u"]).ok(), "b\n0\n");
@@ -180,7 +180,7 @@ fn polite() -> (Container, Background) {
     (container, logs)
 }
 
-fn stop_and_kill() {
+pub fn stop_and_kill() {
     let (container, logs) = polite();
     let pid = container.inspect(".State.Pid").parse().expect("a pid");
     container.podman(&["stop"]).ok();
@@ -197,7 +197,7 @@ fn stop_and_kill() {
     assert_eq!(container.inspect(".State.ExitCode"), "137");
 }
 
-fn restart_makes_a_new_process() {
+pub fn restart_makes_a_new_process() {
     let (container, logs) = polite();
     let pid = container.inspect(".State.Pid");
     container.podman(&["restart"]).ok();
@@ -249,7 +249,7 @@ fn pods_share_namespaces() {
     assert_eq!(member.inspect(".State.Status"), "running");
 }
 
-fn pause_and_update() {
+pub fn pause_and_update() {
     let container = Container::new();
     container.start(&[], "sleep 1000");
     container.podman(&["pause"]).ok();
@@ -263,7 +263,7 @@ fn pause_and_update() {
     assert_eq!(seen.stdout, "104857600\n", "{seen:#?}");
 }
 
-fn top_and_stats() {
+pub fn top_and_stats() {
     let container = Container::new();
     container.start(&[], "echo up; sleep 1000 & wait");
     let mut logs = container.follow();

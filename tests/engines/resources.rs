@@ -138,7 +138,7 @@ fn devices_are_allowed_one_by_one() {
     assert!(seen.stdout.starts_with("read\n"), "{seen:#?}");
 }
 
-fn update_changes_what_is_in_force() {
+pub fn update_changes_what_is_in_force() {
     let container = waiting(&["--memory=64m", "--memory-swap=96m"]);
     let options = [
         "--memory=256m",
@@ -198,7 +198,7 @@ fn an_update_that_cannot_be_changes_nothing() {
     assert_eq!(read(&container, "pids", "pids.max"), "60");
 }
 
-fn a_paused_container_stands_still() {
+pub fn a_paused_container_stands_still() {
     let container = waiting(&[]);
     container.docker(&["pause"]).ok();
     assert_eq!(container.inspect(".State.Status"), "paused");
@@ -217,7 +217,7 @@ fn a_paused_container_stands_still() {
     assert_eq!(container.wait(), "137");
 }
 
-fn stats_tell_what_is_used() {
+pub fn stats_tell_what_is_used() {
     let container = waiting(&["--memory=64m", "--pids-limit=30"]);
     let format = "{{.PIDs}} {{.MemUsage}} {{.CPUPerc}}";
     let seen = container.docker(&["stats", "--no-stream", "--format", format]).ok();

@@ -1,6 +1,4 @@
-//! A daemon that is killed and comes back beside its containers, and one that maps users.
-
-use std::fs;
+//! A daemon that is killed and comes back beside its containers.
 
 use serde_json::json;
 
@@ -12,7 +10,6 @@ tests! {
     containers_outlive_the_daemon needs [Docker],
     what_ended_meanwhile_is_known_later needs [Docker],
     restart_policies_outlive_the_daemon needs [Docker],
-    users_are_mapped_by_the_daemon needs [Docker],
 }
 
 /// Says that it runs, and says so again on a signal.
@@ -20,7 +17,7 @@ const POLITE: &str =
     "trap 'echo bye; exit 3' TERM; trap 'echo usr1' USR1; echo up; while :; do sleep 0.1; done";
 
 fn live_restore() -> OwnDaemon {
-    OwnDaemon::start(&json!({"live-restore": true}))
+    OwnDaemon::start(json!({"live-restore": true}))
 }
 
 fn pid(daemon: &OwnDaemon, name: &str) -> i32 {
@@ -72,7 +69,7 @@ fn what_ended_meanwhile_is_known_later() {
 
 /// Without live-restore the daemon ends what runs when it comes back, and starts what has to run.
 fn restart_policies_outlive_the_daemon() {
-    let mut daemon = OwnDaemon::start(&json!({}));
+    let mut daemon = OwnDaemon::start(json!({}));
     for (name, policy) in [("always", "always"), ("unless", "unless-stopped"), ("never", "no")] {
         daemon.run(name, &["--restart", policy], "exec sleep 1000");
     }
@@ -84,29 +81,4 @@ fn restart_policies_outlive_the_daemon() {
     let states = ["always", "unless", "never"].map(|name| daemon.inspect(name, ".State.Running"));
     assert_eq!(states, ["true", "false", "false"]);
     assert_ne!(pid(&daemon, "always"), before);
-}
-
-fn users_are_mapped_by_the_daemon() {
-    for file in ["subuid", "subgid"] {
-        // `/etc` is a copy that ends with these tests.
-        fs::write(format!("/etc/{file}"), "nobody:300000:65536\n").expect("write ids");
-    }
-    let daemon = OwnDaemon::start(&json!({"userns-remap": "nobody:nogroup"}));
-    daemon.run(
-        "mapped",
-        &[],
-        "cat /proc/self/uid_map; id -u; touch /x && echo up; exec sleep 1000",
-    );
-    let mut logs = daemon.follow("mapped");
-    let map = logs.line();
-    let words: Vec<_> = map.split_whitespace().collect();
-    assert_eq!(words, ["0", "300000", "65536"]);
-    assert_eq!([logs.line(), logs.line()], ["0", "up"]);
-    logs.kill();
-    let status = fs::read_to_string(format!("/proc/{}/status", pid(&daemon, "mapped")));
-    assert!(status.expect("read").contains("\nUid:\t300000\t300000\t"));
-    let exec = daemon.docker(&["exec", "--user", "7", "mapped", "id", "-u"]);
-    assert_eq!(exec.ok(), "7\n");
-    daemon.docker(&["stop", "--time", "0", "mapped"]).ok();
-    assert_eq!(daemon.inspect("mapped", ".State.ExitCode"), "137");
 }

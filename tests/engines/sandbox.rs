@@ -13,6 +13,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 use crate::harness::host;
+use crate::machine::{self, Driver};
 
 /// Everything that engines keep. A tmpfs: Docker's overlay works there on every machine, and
 /// nothing has to be removed.
@@ -26,8 +27,11 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// The cgroup with all containers of this run.
+/// The cgroup with all containers of this run: a path, or what systemd calls it.
 pub fn cgroup() -> String {
+    if machine::driver() == Driver::Systemd {
+        return "orlop_engines.slice".to_string();
+    }
     let process = std::process::id();
     std::env::var(INSIDE).unwrap_or_else(|_| format!("/orlop-engines-{process}"))
 }
@@ -51,6 +55,24 @@ pub fn run_inside() -> ExitCode {
 /// Makes the other namespaces, with nothing of an engine in them.
 pub fn enter() {
     prctl::set_pdeathsig(Signal::SIGKILL).expect("end with the parent");
+    unshare_all();
+    new_mount("proc", "/proc", None);
+    new_mount("tmpfs", "/run", None);
+    keep_to_itself();
+    // Without it Docker would load its AppArmor profile into the host's kernel.
+    if Path::new("/sys/kernel/security").exists() {
+        new_mount("tmpfs", "/sys/kernel/security", None);
+    }
+}
+
+/// On a machine that is thrown away: only what keeps other engines of that machine away. systemd
+/// has to see the processes.
+pub fn separate() {
+    unshare_all();
+    keep_to_itself();
+}
+
+fn unshare_all() {
     let flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
@@ -58,14 +80,11 @@ pub fn enter() {
     unshare(flags).expect("make namespaces");
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("keep mounts here");
-    new_mount("proc", "/proc", none);
-    new_mount("tmpfs", "/run", none);
+}
+
+fn keep_to_itself() {
     fs::create_dir(DIRECTORY).expect("make a directory");
     protect_etc();
-    // Without it Docker would load its AppArmor profile into the host's kernel.
-    if Path::new("/sys/kernel/security").exists() {
-        new_mount("tmpfs", "/sys/kernel/security", none);
-    }
     orlop::namespaces::net::loopback_up().expect("set lo up");
 }
 

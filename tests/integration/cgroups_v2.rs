@@ -2,34 +2,36 @@
 //! that decide about devices, and `cgroup.kill`.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Background, Case, Output, host};
+use crate::harness::{Background, Case, Output, host, ordinary};
 use crate::mounts::{cgroup_mount, line};
 use crate::tests;
 
 tests! {
-    limits_reach_the_end_of_a_long_path needs [Root, CgroupV2],
+    limits_reach_the_end_of_a_long_path needs [Root, CgroupV2, Cgroupfs],
     files_by_name_are_written needs [Root, CgroupV2],
     files_by_name_are_checked needs [Root, CgroupV2],
-    the_default_place_is_beside_the_runtimes_own needs [Root, CgroupV2],
-    below_processes_there_is_a_cgroup_but_no_limit needs [Root, CgroupV2]
+    the_default_place_is_beside_the_runtimes_own needs [Root, CgroupV2, Cgroupfs],
+    below_processes_there_is_a_cgroup_but_no_limit needs [Root, CgroupV2, Cgroupfs]
         unlike runc "makes the upper one threaded",
-    a_cgroup_that_can_have_no_processes_is_named needs [Root, CgroupV2]
+    a_cgroup_that_can_have_no_processes_is_named needs [Root, CgroupV2, Cgroupfs]
         unlike runc "joins threaded ones",
-    init_is_born_in_its_cgroup needs [Root, CgroupV2, Strace] unlike runc "is traced otherwise",
-    init_moves_itself_where_clone3_cannot_place_it needs [Root, CgroupV2, Strace]
+    init_is_born_in_its_cgroup needs [Root, CgroupV2, Cgroupfs, Strace] unlike runc "is traced otherwise",
+    init_moves_itself_where_clone3_cannot_place_it needs [Root, CgroupV2, Cgroupfs, Strace]
         unlike runc "is traced otherwise",
-    a_cgroup_that_was_once_killed_can_be_used_again needs [Root, CgroupV2],
+    a_cgroup_that_was_once_killed_can_be_used_again needs [Root, CgroupV2, Cgroupfs],
     device_rules_that_cannot_be_loaded_are_an_error needs [Root, CgroupV2, Strace]
         unlike runc "is traced otherwise",
     device_rules_of_a_lost_container_are_gone needs [Root, CgroupV2],
     kill_reaches_processes_in_cgroups_below needs [Root, CgroupV2],
     cgroups_are_shown_with_and_without_a_namespace needs [Root, CgroupV2],
     a_container_makes_cgroups_below_its_own needs [Root, CgroupV2],
+    an_ordinary_user_sets_limits_below_a_cgroup_of_his_own needs [Root, CgroupV2, Cgroupfs],
     only_what_may_be_delegated_is_the_users needs [Root, CgroupV2]
         unlike runc "does it with systemd only",
 }
@@ -177,7 +179,7 @@ fn traced_create(case: &Case, options: &[&str]) -> (Output, String) {
     let trace = case.dir.join("trace");
     let mut command = Command::new("strace");
     command.args(["-qq", "-v", "-o"]).arg(&trace).args(options).arg(&case.runtime);
-    command.arg("--root").arg(case.state_root()).args(["create", &case.id]);
+    command.args(case.arguments(&["create", &case.id]));
     let output = Output::of(command.current_dir(&case.dir));
     (output, read(&trace))
 }
@@ -285,7 +287,7 @@ fn device_rules_of_a_lost_container_are_gone() {
         let caps = json!(["CAP_MKNOD"]);
         let caps = json!({"bounding": caps, "permitted": caps, "effective": caps});
         case.set("/process/capabilities", caps);
-        case.set("/linux/cgroupsPath", json!(lost.cgroup()));
+        case.set("/linux/cgroupsPath", lost.config["linux"]["cgroupsPath"].clone());
         case.set("/linux/resources", json!({"devices": rules}));
         // There is no such device, which only those learn who may open it.
         assert_eq!(case.run().ok(), "ok\nENXIO\n", "{rules}");
@@ -356,6 +358,42 @@ fn a_container_makes_cgroups_below_its_own() {
     case.namespace("cgroup", Some(json!({"type": "cgroup"})));
     assert_eq!(case.run().ok(), "ok\nok\n0::/below\n");
     assert_eq!(case.leftovers(), Vec::<String>::new());
+}
+
+/// The runtime has to be in it as well: from outside nobody but root moves a process there.
+fn an_ordinary_user_sets_limits_below_a_cgroup_of_his_own() {
+    let mut case = ordinary::case(&["cat", "/proc/self/cgroup", "--", "wait"]);
+    let top = Cgroup::new(&case.cgroup());
+    let own = Cgroup::new(&format!("{}/runtime", case.cgroup()));
+    fs::write(top.0.join("../cgroup.subtree_control"), "+memory +pids")
+        .expect("enable controllers");
+    for directory in [&top.0, &own.0] {
+        for name in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+            chown(directory.join(name), Some(ordinary::ID), None).expect("give a cgroup away");
+        }
+    }
+    let path = format!("{}/box", case.cgroup());
+    case.set("/linux/cgroupsPath", json!(path));
+    case.set("/linux/resources", json!({"pids": {"limit": 50}, "memory": {"limit": 1 << 28}}));
+    case.write_config();
+    let enter = format!("echo $$ >{}/cgroup.procs && exec setpriv \"$@\"", own.0.display());
+    let id = ordinary::ID;
+    let mut command = Command::new("sh");
+    command.args(["-c", &enter, "sh", &format!("--reuid={id}"), &format!("--regid={id}")]);
+    command.args(["--clear-groups", "--"]).arg(&case.runtime);
+    command.args(case.arguments(&["run", &case.id])).current_dir(&case.dir).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = Background::start(&mut command);
+    assert_eq!(run.line(), format!("0::{path}"));
+    for (file, want) in [("pids.max", "50"), ("memory.max", "268435456")] {
+        assert_eq!(read(&directory(&path).join(file)), want, "{file}");
+    }
+    case.runtime(&["update", "--pids-limit", "40", &case.id]).ok();
+    assert_eq!(read(&directory(&path).join("pids.max")), "40");
+    case.runtime(&["delete", "--force", &case.id]).ok();
+    run.wait();
+    assert!(!directory(&path).exists());
+    drop((own, top));
 }
 
 /// He has a cgroup namespace and a writable mount, or else nothing is his (CGO-01 to CGO-08).

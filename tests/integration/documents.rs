@@ -6,16 +6,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use crate::harness::compare::differences;
-use crate::harness::{Background, Case, host, reference};
+use crate::harness::terminal::{Receiver, Screen};
+use crate::harness::{Background, Case, host, reference, wait_until_gone};
 use crate::namespaces::{donor, give_to, waiting};
 use crate::tests;
 
 tests! {
     every_document_of_an_engine_runs_as_under_runc needs [Root]
+        unlike runc "cannot be compared with itself",
+    every_document_of_an_engines_exec_runs_as_under_runc needs [Root]
         unlike runc "cannot be compared with itself",
     the_document_of_spec_runs_as_under_runc needs [Root]
         unlike runc "cannot be compared with itself",
@@ -36,6 +40,52 @@ fn every_document_of_an_engine_runs_as_under_runc() {
         wrong.extend(document.compare(runc.as_deref()));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What engines give to `exec --process`, with a terminal as they ask for it.
+fn every_document_of_an_engines_exec_runs_as_under_runc() {
+    for name in ["docker-exec-process", "docker-exec-tty-process", "podman-exec-process"] {
+        let path = format!("{}/tests/data/processes/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(path).expect("read");
+        let mut document: Value = serde_json::from_str(&text).expect("a document");
+        document["args"] = json!(["/bin/probe", "report"]);
+        let mut case = Case::new(&["wait"]);
+        let ours = execute(&case, &document);
+        let Some(runc) = reference::runc() else { continue };
+        case.runtime(&["delete", "--force", &case.id]).ok();
+        case.runtime = runc;
+        let [ours, theirs] = differences(&ours, &execute(&case, &document));
+        assert!(ours.is_empty() && theirs.is_empty(), "{name}: ours {ours:#?} runc {theirs:#?}");
+    }
+}
+
+/// Executes the document in a new container; returns what its program reports.
+fn execute(case: &Case, document: &Value) -> Value {
+    case.run_detached();
+    fs::write(case.dir.join("process.json"), document.to_string()).expect("write");
+    let words = ["exec", "--process", "process.json", "--detach", "--pid-file", "pid"];
+    let text = if document["terminal"] == json!(true) {
+        let receiver = Receiver::new(&case.id);
+        let more = ["--console-socket", receiver.argument(), &case.id];
+        let mut command = case.command(&[&words[..], &more].concat());
+        assert_eq!(Background::wait_for(&mut command), 0, "exec fails");
+        let mut screen = Screen::new(receiver.receive().0);
+        screen.rest();
+        screen.text
+    } else {
+        let path = case.dir.join("report");
+        let mut command = case.command(&[&words[..], &[&case.id]].concat());
+        command.stdout(fs::File::create(&path).expect("make a file")).stderr(Stdio::null());
+        assert_eq!(Background::wait_for(&mut command), 0, "exec fails");
+        let pid = fs::read_to_string(case.dir.join("pid")).expect("read");
+        wait_until_gone(pid.parse().expect("a pid"));
+        fs::read_to_string(path).expect("read")
+    };
+    let mut report: Value = serde_json::from_str(&text).expect("a report");
+    // runc has made some that are gone.
+    report["pid"].take();
+    report["status"]["NStgid"].take();
+    report
 }
 
 fn the_document_of_spec_runs_as_under_runc() {

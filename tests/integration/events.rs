@@ -49,6 +49,12 @@ fn statistics_have_the_form_of_runcs() {
     for (member, number) in [("memory", "limit"), ("memory", "failcnt")] {
         assert!(stats[member]["usage"][number].is_u64(), "{stats:#}");
     }
+    if host::is_v2() && std::path::Path::new("/proc/pressure/cpu").exists() {
+        for member in ["cpu", "memory", "blkio"] {
+            // What is zero is left out.
+            assert!(stats[member]["psi"].is_object(), "{stats:#}");
+        }
+    }
     if !host::is_v2() {
         assert_eq!(stats["cpuset"]["mems"], json!([0]), "{stats:#}");
         assert!(stats["cpu"]["usage"]["percpu"].is_array(), "{stats:#}");

@@ -19,6 +19,7 @@ tests! {
     a_mount_has_its_own_mapping_in_a_user_namespace needs [Root],
     a_source_that_only_root_can_get_to needs [Root],
     only_ridmap_reaches_what_is_below needs [Root],
+    mounts_reach_what_is_mapped_where_they_may needs [Root],
     mappings_that_are_wrong_are_refused needs [Root] unlike runc "has other words",
     a_file_system_that_cannot_be_mapped_is_an_error needs [Root] unlike runc "has other words",
 }
@@ -144,6 +145,38 @@ fn only_ridmap_reaches_what_is_below() {
         let want =
             format!("/data/zero file 0 0644 100000:100001\n/data/below/file file 0 0644 {below}\n");
         assert_eq!(text, want, "{option}");
+    }
+}
+
+/// What the host mounts later is seen in the container unless that is private, with the owners
+/// that it has.
+fn mounts_reach_what_is_mapped_where_they_may() {
+    for (options, tags, late) in [
+        (&["idmap"][..], "master", "/data/below/file file 2 0644 0:0\n"),
+        (&["idmap", "rslave"], "master", "/data/below/file file 2 0644 0:0\n"),
+        (&["ridmap", "rprivate"], "", "/data/below/file ENOENT\n"),
+    ] {
+        let mut case = Case::new(&["report"]);
+        let source = bind(&mut case, options, Some(json!([map(0, 100_000, 10)])));
+        let host = "mount -t tmpfs top source; mount --make-shared source; mkdir source/below";
+        let report = crate::mounts::run_among_mounts(&case, host);
+        let report: Value = serde_json::from_str(&report).expect("a report");
+        let line = crate::mounts::line(&report["mounts"], "/data");
+        assert_eq!(crate::mounts::propagation(&line), tags, "{options:?}: {line}");
+        case.args(&["wait"]).write_config();
+        let runtime = case.runtime.display();
+        let orlop = format!("{runtime} --root {}", case.state_root().display());
+        let script = format!(
+            "set -e; {host}; {orlop} run --detach {id} </dev/null >/dev/null 2>&1
+             mount -t tmpfs late source/below; echo x >source/below/file
+             {orlop} exec {id} /bin/probe stat /data/below/file; {orlop} delete --force {id}",
+            id = case.id
+        );
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script]).current_dir(&case.dir);
+        let seen = crate::harness::Output::of(&mut command).ok();
+        assert_eq!(seen, late, "{options:?}");
+        assert!(source.join("zero").exists());
     }
 }
 

@@ -100,7 +100,7 @@ fn a_runtime_killed_during_a_hook_leaves_nothing_that_delete_cannot_remove() {
 fn traced_create(case: &Case, options: &[&str], output: &Path) -> ExitStatus {
     let mut command = Command::new("strace");
     command.args(["-qq", "-o"]).arg(output).args(options).arg(&case.runtime);
-    command.arg("--root").arg(case.state_root()).args(["create", &case.id]);
+    command.args(case.arguments(&["create", &case.id]));
     command.current_dir(&case.dir).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(Stdio::null());
     spawn(&mut command).wait().expect("wait for strace")

@@ -163,17 +163,18 @@ fn syscall(name: &str, args: &[&str]) -> std::io::Result<()> {
     let number = name.parse().unwrap_or_else(|_| match name {
         "getppid" => libc::SYS_getppid,
         "kexec_load" => libc::SYS_kexec_load,
+        "mmap" => libc::SYS_mmap,
         "sched_get_priority_max" => libc::SYS_sched_get_priority_max,
         "umask" => libc::SYS_umask,
         other => panic!("unknown call {other}"),
     });
-    let mut words = [0_u64; 4];
+    let mut words = [0_u64; 6];
     for (word, arg) in words.iter_mut().zip(args) {
         *word = arg.parse().expect("a number");
     }
-    let [a, b, c, d] = words;
+    let [a, b, c, d, e, f] = words;
     // SAFETY: the calls that are made so take numbers, or addresses that are null.
-    let rc = unsafe { libc::syscall(number, a, b, c, d) };
+    let rc = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     if rc < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 

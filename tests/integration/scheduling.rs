@@ -11,6 +11,7 @@ use crate::tests;
 tests! {
     the_scheduler_is_set needs [Root],
     the_io_priority_is_set needs [Root],
+    children_have_the_io_priority_too needs [Root],
     the_memory_policy_is_set needs [Root, Numa],
     processors_are_those_asked_for needs [Root, TwoProcessors],
 }
@@ -49,6 +50,16 @@ fn the_scheduler_is_set() {
     let mut case = Case::new(&[]);
     case.set("/process/scheduler", json!({"policy": "SCHED_ISO"}));
     case.run().fails(1, "invalid argument");
+}
+
+fn children_have_the_io_priority_too() {
+    let mut case = Case::new(&["spawn", "shares", "--", "wait"]);
+    case.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 6}));
+    let mut run = case.run_in_background();
+    let line = run.line();
+    assert!(line.ends_with("io 2 6"), "{line}");
+    case.end();
+    run.wait();
 }
 
 fn the_io_priority_is_set() {

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Case, Output, host};
+use crate::harness::{Background, Case, Output, host};
 use crate::mounts::cgroup_mount;
 use crate::tests;
 
@@ -26,6 +26,7 @@ tests! {
     too_little_memory_is_said needs [Systemd, Root],
     nothing_is_left_of_a_failed_create needs [Systemd],
     a_killed_container_leaves_no_unit needs [Systemd],
+    a_failed_unit_of_the_same_name_is_forgotten needs [Systemd, Root],
     systemd_serves_without_a_bus needs [Systemd, Root],
     a_user_outside_of_his_cgroups_gets_a_scope needs [Systemd, Root, UserManager],
     many_at_a_time_leave_nothing needs [Systemd],
@@ -350,6 +351,24 @@ fn a_killed_container_leaves_no_unit() {
         // The name is free again.
         case.run_detached();
     }
+}
+
+/// As a runtime that died may leave one. It fails as it has to be killed with force.
+fn a_failed_unit_of_the_same_name_is_forgotten() {
+    let case = case(&["wait"]);
+    let mut command = Command::new("systemd-run");
+    command.args(["--scope", "--quiet", "-p", "TimeoutStopSec=1us", "--unit", &case.unit(), "--"]);
+    command.args(["sh", "-c", "trap '' TERM; echo up; sleep 1000"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut scope = Background::start(&mut command);
+    assert_eq!(scope.line(), "up");
+    systemctl(&["stop", &case.unit()]).ok();
+    assert_eq!(properties(&case.unit(), &["ActiveState"]), ["ActiveState=failed"]);
+    scope.wait();
+    case.run_detached();
+    assert_eq!(properties(&case.unit(), &["ActiveState"]), ["ActiveState=active"]);
+    case.end();
+    assert!(!is_known(&case.unit()));
 }
 
 /// Nobody listens on the system's bus: systemd has a socket of its own.

@@ -256,7 +256,7 @@ fn what_fails_changes_nothing() {
     let contents = || files.iter().map(|(c, f, _)| read(&case, c, f)).collect::<Vec<_>>();
     let before = contents();
     let all = ["--memory", "96m", "--cpu-share", "2048", "--pids-limit", "60"];
-    for bad in [["--cpuset-cpus", "9999"], ["--cpu-quota", "1"], ["--cpuset-mems", "x"]] {
+    for bad in [["--cpuset-cpus", "9999"], ["--cpu-period", "5"], ["--cpuset-mems", "x"]] {
         let words: Vec<_> =
             ["update"].iter().chain(&all).chain(&bad).copied().chain([case.id.as_str()]).collect();
         case.runtime(&words).fails(1, "linux.resources.cpu");

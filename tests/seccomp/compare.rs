@@ -59,7 +59,8 @@ impl Meaning {
     /// Where nothing newer is known, calls that are newer than the profile do not exist.
     fn is_newer(&self, data: &Data) -> bool {
         self.table(data).is_some_and(|(arch, table)| {
-            let setup = arch == Arch::ScmpArchS390x && data.number == 0;
+            let s390 = matches!(arch, Arch::ScmpArchS390x | Arch::ScmpArchS390);
+            let setup = s390 && data.number == 0;
             let newer = table.newest.is_some_and(|newest| data.number > newest);
             !self.lets_pass && (newer || setup)
         })

@@ -8,7 +8,7 @@ use orlop::seccomp::syscalls::Syscall;
 use crate::libseccomp::{Library, library};
 
 /// The architectures that have a table here and may have one in libseccomp.
-pub(crate) const ARCHITECTURES: [Arch; 20] = [
+pub(crate) const ARCHITECTURES: [Arch; 23] = [
     Arch::ScmpArchX86_64,
     Arch::ScmpArchX86,
     Arch::ScmpArchX32,
@@ -29,6 +29,9 @@ pub(crate) const ARCHITECTURES: [Arch; 20] = [
     Arch::ScmpArchM68k,
     Arch::ScmpArchSh,
     Arch::ScmpArchSheb,
+    Arch::ScmpArchS390,
+    Arch::ScmpArchParisc,
+    Arch::ScmpArchParisc64,
 ];
 
 /// Names whose numbers are not the same everywhere here and there.

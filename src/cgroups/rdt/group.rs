@@ -273,6 +273,32 @@ pub(super) mod tests {
         assert!(!monitor.exists() && fake.root.join("gold").exists());
     }
 
+    /// The kernel would have put a file into it: without that the shares cannot be written.
+    #[test]
+    fn a_named_group_with_shares_is_made() {
+        let fake = Fake::new("made");
+        let root = fs::File::open(&fake.root).unwrap();
+        for (rdt, made) in [
+            (json!({"closID": "lead"}), false),
+            (json!({"closID": "lead", "l3CacheSchema": "L3:0=f"}), true),
+            (json!({"closID": "lead", "schemata": ["L3:0=f"]}), true),
+        ] {
+            root.set_modified(std::time::UNIX_EPOCH).unwrap();
+            fake.make(rdt.clone()).unwrap_err();
+            let touched = root.metadata().unwrap().modified().unwrap() > std::time::UNIX_EPOCH;
+            assert_eq!(touched, made, "{rdt}");
+            assert!(!fake.root.join("lead").exists());
+        }
+    }
+
+    #[test]
+    fn a_group_to_count_in_that_cannot_be_made_is_an_error() {
+        let fake = Fake::new("uncounted");
+        fs::remove_dir(fake.root.join("box/mon_groups")).unwrap();
+        let error = fake.make(json!({"enableMonitoring": true})).unwrap_err();
+        assert!(format!("{error:#}").contains("/box/mon_groups/box: "), "{error:#}");
+    }
+
     #[test]
     fn the_kernels_reason_is_told() {
         let fake = Fake::new("reason");

@@ -185,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn resources_of_misc() {
+        let directory = std::env::temp_dir().join(format!("orlop-misc-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let files = Files::new(&directory);
+        assert!(misc(&files).unwrap().is_empty());
+        fs::write(directory.join("misc.current"), "sev 3\nsev_es 0\n").unwrap();
+        fs::write(directory.join("misc.events"), "sev.max 7\nsev_es.max 0\n").unwrap();
+        let found: Vec<_> = misc(&files).unwrap().into_iter().collect();
+        let found: Vec<_> = found.iter().map(|(k, v)| (k.as_str(), v.usage, v.events)).collect();
+        assert_eq!(found, [("sev", 3, 7), ("sev_es", 0, 0)]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
     fn lines_of_rdma() {
         let lines = rdma_lines("mlx4_0 hca_handle=2 hca_object=max\n");
         assert_eq!(lines["mlx4_0"]["hca_handle"], 2);

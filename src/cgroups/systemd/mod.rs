@@ -167,6 +167,7 @@ impl Plan {
         for group in &mut self.groups {
             group.directory = group.hierarchy.mount.join(&below);
             round(&mut group.settings);
+            properties::drop_weight_of_idle(&mut group.settings);
         }
         let unit = Unit { name, user: manager.user, version: manager.version };
         let mut properties = unit.basic_properties(&slice, id, self.v2);

@@ -48,6 +48,13 @@ pub(in crate::cgroups) fn round(settings: &mut [Setting]) {
     }
 }
 
+/// systemd knows idle processors as a weight of zero, and then the kernel takes no other weight.
+pub(super) fn drop_weight_of_idle(settings: &mut Vec<Setting>) {
+    if file(settings, "cpu.idle") == Some("1") {
+        settings.retain(|setting| setting.file != "cpu.weight");
+    }
+}
+
 fn file<'a>(settings: &'a [Setting], name: &str) -> Option<&'a str> {
     settings.iter().rfind(|setting| setting.file == name).map(|setting| setting.value.as_str())
 }
@@ -233,6 +240,20 @@ mod tests {
         assert_eq!(show(&settings(new), 219), "CPUWeight=5 CPUQuotaPerSecUSec=500000");
         for wrong in ["cpuset.cpus=a", "cpuset.cpus=3-1", "cpuset.mems=8192", "cpuset.cpus=1-"] {
             assert!(properties(&settings(wrong), 257).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_idle_has_no_weight() {
+        for (files, want) in [
+            ("cpu.weight=59;cpu.idle=1;pids.max=5", "cpu.idle pids.max"),
+            ("cpu.weight=59;cpu.idle=0", "cpu.weight cpu.idle"),
+            ("cpu.weight=59", "cpu.weight"),
+        ] {
+            let mut settings = settings(files);
+            drop_weight_of_idle(&mut settings);
+            let left: Vec<_> = settings.iter().map(|setting| setting.file.as_str()).collect();
+            assert_eq!(left.join(" "), want, "{files}");
         }
     }
 

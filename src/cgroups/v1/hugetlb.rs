@@ -25,8 +25,29 @@ pub(in crate::cgroups) fn limits(resources: &LinuxResources, file: &str) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use crate::cgroups::setting::apply;
     use crate::cgroups::tests::check;
     use serde_json::json;
+    use std::fs;
+
+    /// HUG-03: Linux before 5.7.
+    #[test]
+    fn a_kernel_without_reservations_has_the_other_limit() {
+        let directory = std::env::temp_dir().join(format!("orlop-huge-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let limits = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4096}]});
+        let settings = super::settings(&serde_json::from_value(limits).unwrap()).unwrap();
+        let (used, reserved) = ("hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes");
+        apply(&settings, &directory).unwrap_err();
+        for files in [&[used][..], &[used, reserved]] {
+            files.iter().for_each(|file| fs::write(directory.join(file), "").unwrap());
+            apply(&settings, &directory).unwrap();
+            for file in files {
+                assert_eq!(fs::read_to_string(directory.join(file)).unwrap(), "4096", "{file}");
+            }
+        }
+        fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn translation() {

@@ -1,5 +1,6 @@
 //! One container for one test: its bundle, the commands on it, and its end without a trace.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ impl Case {
         let (runtime, user, by_systemd) = (runtime(), None, false);
         let mut case = Self { id, dir, config, runtime, user, by_systemd, mounts_before };
         case.args(words);
-        if std::env::var("DRIVER").is_ok_and(|driver| driver == "systemd") {
+        if host::by_systemd() {
             case.scope();
         }
         case
@@ -138,11 +139,17 @@ impl Case {
         fs::write(self.dir.join("config.json"), text).expect("write config.json");
     }
 
+    /// These arguments after those that every command of this test has.
+    pub fn arguments(&self, args: &[&str]) -> Vec<OsString> {
+        let own = ["--root".into(), self.state_root().into_os_string()];
+        let driver = self.by_systemd.then(|| "--systemd-cgroup".into());
+        own.into_iter().chain(driver).chain(args.iter().map(OsString::from)).collect()
+    }
+
     /// The runtime with these arguments, below this test's state root.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.runtime);
-        command.arg("--root").arg(self.state_root()).current_dir(&self.dir);
-        command.args(self.by_systemd.then_some("--systemd-cgroup")).args(args);
+        command.args(self.arguments(args)).current_dir(&self.dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(user) = &self.user {
             user.execute(&mut command);
@@ -159,7 +166,7 @@ impl Case {
     pub fn command_without(&self, calls: &[libc::c_long], args: &[&str]) -> Command {
         let mut command = Command::new(example("without"));
         command.args(calls.iter().map(ToString::to_string)).arg("--").arg(&self.runtime);
-        command.arg("--root").arg(self.state_root()).args(args).current_dir(&self.dir);
+        command.args(self.arguments(args)).current_dir(&self.dir);
         command
     }
 

@@ -18,6 +18,14 @@ pub enum Needs {
     Numa,
     /// More than one processor.
     TwoProcessors,
+    /// Cgroups that nobody but the runtime makes: not `DRIVER=systemd`.
+    Cgroupfs,
+    /// A kernel that knows null_blk and the scheduler BFQ as modules.
+    NullBlock,
+    /// The controller of huge pages.
+    HugePages,
+    /// Realtime shares of cgroups.
+    Realtime,
     /// systemd as the first process, and cgroup v2; for an ordinary user his own manager.
     Systemd,
     /// The first ordinary user, with a systemd of his own.
@@ -84,6 +92,14 @@ impl Needs {
             Self::CgroupV1 if is_v2() => "needs cgroup v1",
             Self::CgroupV2 if !is_v2() => "needs cgroup v2",
             Self::SysResource if !has_sys_resource() => "needs CAP_SYS_RESOURCE",
+            Self::Cgroupfs if by_systemd() => "needs cgroups that systemd does not make",
+            Self::NullBlock if !has_modules(&["null_blk", "bfq"]) => {
+                "needs the modules null_blk and bfq"
+            }
+            Self::HugePages if !has_controller_of_huge_pages() => "needs the controller hugetlb",
+            Self::Realtime if !cgroup("cpu", "cpu.rt_runtime_us").exists() => {
+                "needs realtime shares of cgroups"
+            }
             Self::Numa if !Path::new("/proc/self/numa_maps").exists() => "needs NUMA",
             Self::TwoProcessors if processors() < 2 => "needs two processors",
             Self::Systemd if !is_v2() || !Path::new("/run/systemd/system").exists() => {
@@ -124,13 +140,21 @@ fn missing_of_cri() -> Option<String> {
     file.or(program).map(|name| format!("needs {name}"))
 }
 
-/// The kind of machine, as `counts.txt` names it.
-pub fn kind() -> &'static str {
-    match (is_v2(), nix::unistd::geteuid().is_root()) {
+/// The kind of machine, as `counts.txt` names it, with the engines' driver of cgroups if there is
+/// more than one.
+pub fn kind() -> String {
+    let kind = match (is_v2(), nix::unistd::geteuid().is_root()) {
+        (true, true) if by_systemd() => "v2-systemd",
         (true, true) => "v2",
         (true, false) => "v2-user",
         (false, _) => "v1",
-    }
+    };
+    std::env::var("CGROUP_DRIVER").map_or(kind.to_string(), |driver| format!("{kind}-{driver}"))
+}
+
+/// `DRIVER=systemd`: all cases have their cgroups made by systemd.
+pub fn by_systemd() -> bool {
+    std::env::var("DRIVER").is_ok_and(|driver| driver == "systemd")
 }
 
 /// Only the unified hierarchy is mounted.
@@ -154,6 +178,17 @@ fn has_kernel_log() -> bool {
 /// The kernel describes what 32-bit programs are given only if it runs them.
 fn has_calls_of_32_bits() -> bool {
     cfg!(target_arch = "x86_64") && Path::new("/proc/sys/abi/vsyscall32").exists()
+}
+
+fn has_modules(names: &[&str]) -> bool {
+    let mut modprobe = std::process::Command::new("modprobe");
+    modprobe.args(["--dry-run", "--quiet", "--all"]).args(names);
+    has_program("modprobe") && modprobe.status().is_ok_and(|status| status.success())
+}
+
+fn has_controller_of_huge_pages() -> bool {
+    let list = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    list.split_whitespace().any(|name| name == "hugetlb") || cgroup("hugetlb", "tasks").exists()
 }
 
 fn has_apparmor() -> bool {

@@ -14,6 +14,7 @@ ORLOP := $(BUILD)/release/orlop
 SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags seccomp")
 CARGO := cargo --quiet
 VALIDATION := github.com/opencontainers/runtime-tools
+CONTAINERD := github.com/containerd/containerd
 
 # Runs the integration tests there, as root or, with VM_USER=ordinary, as somebody else;
 # DRIVER=systemd has systemd make the cgroups of tests that are about them, or with T= of any.
@@ -50,7 +51,9 @@ torture: build ## The tests with a seed, and those that sweep or race, many time
 fuzz: ## Documents that nobody would write, through checks, compiler and kernel (SECONDS=60)
 	FUZZ_SECONDS=$(SECONDS) $(CARGO) test --target $(TARGET) --test seccomp -- --nocapture fuzz::
 
-engines: build ## Docker, Podman and Buildah with orlop as their runtime, in namespaces of their own; T=name one case
+engines: build ## Docker, containerd, Podman, Buildah with orlop as their runtime, in namespaces of their own; T=name one case
+	! command -v go >/dev/null || { cd tests/engines/cri && CGO_ENABLED=0 go test -c \
+	  -ldflags '-s -w' -o $(CURDIR)/target/engines/cri-tests $(CONTAINERD)/integration; }
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
 
 conformance: build ## The validation suite of opencontainers/runtime-tools (needs Go); T=name one test

@@ -238,12 +238,6 @@ impl Record {
         Shown { driver, unit, directories }
     }
 
-    /// There is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
     /// The cgroup with this controller; on v2 it is the one for all.
     #[must_use]
     pub fn directory(&self, controller: &str) -> Option<&Path> {

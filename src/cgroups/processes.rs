@@ -93,6 +93,12 @@ impl Record {
         self.directory("freezer").or(self.groups.first().map(|place| place.directory.as_path()))
     }
 
+    /// There is a cgroup of the container, whether a process is in it or not.
+    #[must_use]
+    pub fn exist(&self) -> bool {
+        self.any_directory().is_some_and(Path::exists)
+    }
+
     /// Kills all processes of the container, those it forks meanwhile included, and waits until
     /// the last one is gone.
     ///

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
-use super::status::{Command, allow};
+use super::status::{Command, Status, allow};
 use super::{Container, delete, texts};
 use crate::procfs::Procfs;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
@@ -14,17 +14,19 @@ impl Container {
     /// Sends the signal of that number.
     ///
     /// Without a PID namespace of its own the first process takes nobody with it, so SIGKILL
-    /// goes to all of the container's processes (BXC-16).
+    /// goes to all of the container's processes (BXC-16), also to those that outlived the first:
+    /// so the shim of containerd ends what is left of a container in a pod.
     ///
     /// # Errors
     /// When the container is not running.
     pub fn kill(&self, signal: i32) -> Result<()> {
-        allow(Command::Kill, self.status()?, &self.facts.id)?;
-        let Some(init) = self.open_init()? else { bail!(texts::NOT_RUNNING) };
+        let status = self.status()?;
         let everybody = signal == libc::SIGKILL && !self.facts.own_pid_namespace;
-        if everybody && !self.facts.cgroups.is_empty() {
+        if everybody && status != Status::Creating && self.facts.cgroups.exist() {
             return self.facts.cgroups.end_all(delete::deadline());
         }
+        allow(Command::Kill, status, &self.facts.id)?;
+        let Some(init) = self.open_init()? else { bail!(texts::NOT_RUNNING) };
         match pidfd_send_signal(init.as_fd(), signal) {
             Err(Errno::ESRCH) => bail!(texts::NOT_RUNNING),
             other => other.with_context(|| format!("send signal {signal}")),

@@ -1,4 +1,4 @@
-//! Devices: which there are, and which may be opened.
+//! Devices: which there are, and which may be opened. Profiles of seccomp.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,7 @@ tests! {
     a_device_of_the_host needs [Docker],
     other_devices_cannot_be_opened needs [Docker],
     default_devices_work needs [Docker],
+    seccomp_profiles needs [Docker],
 }
 
 /// The kernel's log, which no default rule allows: a node for it with a name of its own.
@@ -47,4 +48,19 @@ fn default_devices_work() {
     let seen = compared_sh(&[], script).ok();
     assert!(seen.starts_with("0\n1\n1\n1\n1\n"), "{seen}");
     assert!(seen.contains("No space left on device"), "{seen}");
+}
+
+fn seccomp_profiles() {
+    let profile = format!("{DIRECTORY}/profile.json");
+    let rule = r#"{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}"#;
+    let text = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}"#);
+    std::fs::write(&profile, text).expect("write a profile");
+    let script = "mkdir /tmp/x 2>&1; grep Seccomp: /proc/self/status | tr -d '\\t'";
+    let seccomp = |profile: &str| {
+        compared_sh(&["--security-opt", &format!("seccomp={profile}")], script).ok()
+    };
+    let refused = "mkdir: can't create directory '/tmp/x': No space left on device\nSeccomp:2\n";
+    assert_eq!(seccomp(&profile), refused);
+    assert_eq!(seccomp("unconfined"), "Seccomp:0\n");
+    assert_eq!(compared_sh(&[], script).ok(), "Seccomp:2\n");
 }

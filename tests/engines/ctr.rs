@@ -13,6 +13,7 @@ tests! {
     exit_statuses_and_output needs [Docker, Ctr],
     programs_that_cannot_run needs [Docker, Ctr],
     options_are_in_force needs [Docker, Ctr],
+    mounts_below_a_volume_are_read_only_too needs [Docker, Ctr],
     privileged_on_the_hosts_network needs [Docker, Ctr],
     tasks_from_start_to_end needs [Docker, Ctr],
     exec_in_a_task needs [Docker, Ctr],
@@ -142,6 +143,20 @@ fn options_are_in_force() {
     assert_eq!(sh(&options, script).ok(), "/tmp\nb\nread-only\nno\n");
     sh(&[], "grep -e Cap -e Seccomp: /proc/self/status").ok();
     sh(&["--seccomp"], "grep -e Cap -e Seccomp: /proc/self/status").ok();
+}
+
+fn mounts_below_a_volume_are_read_only_too() {
+    let volume = format!("{DIRECTORY}/recursive");
+    std::fs::create_dir_all(format!("{volume}/below")).expect("make a directory");
+    let below = std::path::PathBuf::from(format!("{volume}/below"));
+    let (none, flags) = (None::<&str>, nix::mount::MsFlags::empty());
+    nix::mount::mount(Some("below"), &below, Some("tmpfs"), flags, none).expect("mount");
+    let script = "touch /v/x || echo read-only; touch /v/below/x || echo read-only, too";
+    for (option, wanted) in [("ro", "read-only\n"), ("rro", "read-only\nread-only, too\n")] {
+        let mount = format!("type=bind,src={volume},dst=/v,options=rbind:{option}");
+        assert_eq!(sh(&["--mount", &mount], script).ok(), wanted, "{option}");
+    }
+    nix::mount::umount(&below).expect("unmount");
 }
 
 fn privileged_on_the_hosts_network() {

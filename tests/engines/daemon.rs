@@ -11,8 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::buildkit;
 use crate::docker::{self, IMAGE, OURS, REFERENCE};
-use crate::harness::{DEADLINE, Output, host, reference, runtime, wait_until_gone};
+use crate::harness::{DEADLINE, Output, host, reference, runtime, spawn, wait_until_gone};
 use crate::machine;
 use crate::podman;
 use crate::sandbox::{self, DIRECTORY};
@@ -31,8 +32,9 @@ impl Daemon {
              disabled_plugins = ['io.containerd.grpc.v1.cri']\n\
              [grpc]\naddress = '{DIRECTORY}/containerd.sock'\n"
         );
-        start("containerd", &["containerd", "--config"], &containerd);
-        start("dockerd", &["dockerd", "--config-file"], &settings("docker").to_string());
+        buildkit::prepare();
+        reap(start("containerd", &["containerd", "--config"], &containerd));
+        reap(start("dockerd", &["dockerd", "--config-file"], &settings("docker").to_string()));
         let archive = make_image();
         docker::docker(&["import", &archive, IMAGE]).ok();
         podman::prepare();
@@ -68,8 +70,14 @@ impl Daemon {
     }
 }
 
-/// Another daemon beside the first, by its own name, with settings of its own.
-pub fn start_another(name: &str, changes: &Value) {
+/// Waits for the end of a daemon that runs as long as everything does.
+pub fn reap(mut daemon: Child) {
+    std::thread::spawn(move || daemon.wait());
+}
+
+/// Another daemon beside the first, by its own name, with settings of its own. It may have been
+/// there before.
+pub fn start_another(name: &str, changes: &Value) -> Child {
     let mut settings = settings(name);
     settings["containerd-namespace"] = json!(name);
     // The bridge is the first one's.
@@ -77,7 +85,8 @@ pub fn start_another(name: &str, changes: &Value) {
     settings["iptables"] = json!(false);
     let changes = changes.as_object().expect("settings").clone();
     settings.as_object_mut().expect("settings").extend(changes);
-    start(name, &["dockerd", "--config-file"], &settings.to_string());
+    // Without a bridge a daemon removes that of another, if it sees it.
+    start(name, &["unshare", "--net", "dockerd", "--config-file"], &settings.to_string())
 }
 
 /// The settings of Docker's daemon of this name.
@@ -102,27 +111,31 @@ fn settings(name: &str) -> Value {
 
 /// Starts a daemon with a file of settings, and waits until it is ready: all of them send `READY=1`
 /// then, see sd_notify(3).
-fn start(name: &str, words: &[&str], settings: &str) {
+pub fn start(name: &str, words: &[&str], settings: &str) -> Child {
     let [socket, config, log] =
         ["sock", "conf", "log"].map(|kind| format!("{DIRECTORY}/{name}-daemon.{kind}"));
+    // From before, if it starts again.
+    let _ = fs::remove_file(&socket);
     let ready = UnixDatagram::bind(&socket).expect("bind a socket");
     fs::write(&config, settings).expect("write settings");
-    let daemon = launch(words, &config, &socket, &log);
-    wait_until_ready(name, &ready, daemon, &log);
+    let mut daemon = launch(words, &config, &socket, &log);
+    wait_until_ready(name, &ready, &mut daemon, &log);
+    daemon
 }
 
 fn launch(words: &[&str], config: &str, socket: &str, log: &str) -> Child {
-    let file = File::create(log).expect("make a log");
+    let file = File::options().create(true).append(true).open(log).expect("open a log");
+    let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).arg(config).env("NOTIFY_SOCKET", socket).stdin(Stdio::null());
     command.stdout(file.try_clone().expect("copy a descriptor")).stderr(file);
-    command.spawn().expect("start a daemon")
+    spawn(command.env("PATH", format!("{DIRECTORY}/bin:{path}")))
 }
 
-fn wait_until_ready(name: &str, socket: &UnixDatagram, mut daemon: Child, log: &str) {
+fn wait_until_ready(name: &str, socket: &UnixDatagram, daemon: &mut Child, log: &str) {
     let mut message = [0; 4096];
     loop {
-        let ended = wait_for_either(socket, &daemon);
+        let ended = wait_for_either(socket, daemon);
         let log = || fs::read_to_string(log).unwrap_or_default();
         assert!(!ended, "{name} is not ready ({:?}):\n{}", daemon.try_wait(), log());
         let length = socket.recv(&mut message).expect("receive a message");

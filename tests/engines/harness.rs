@@ -13,8 +13,8 @@ pub mod suite;
 #[path = "../integration/harness/terminal.rs"]
 pub mod terminal;
 
-pub use process::{Background, Output, runtime, spawn, wait_until_gone};
+pub use process::{Background, Output, copy_program, runtime, spawn, wait_until_gone};
 
-/// How long anything may take before it is taken for a hang: fifty containers at once take their
+/// How long anything may take before it is taken for a hang: a hundred containers at once take their
 /// time on a small machine, and one does on an emulated one.
 pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(300);

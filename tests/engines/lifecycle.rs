@@ -17,7 +17,7 @@ tests! {
     create_and_start needs [Docker],
     events_tell_of_the_end needs [Docker],
     the_daemon_knows_the_runtime needs [Docker] unlike runc "has another name",
-    fifty_containers_at_once needs [Docker],
+    a_hundred_containers_at_once needs [Docker],
 }
 
 /// Runs until a signal comes.
@@ -158,8 +158,8 @@ fn the_daemon_knows_the_runtime() {
     );
 }
 
-fn fifty_containers_at_once() {
-    let containers: Vec<_> = (0..50).map(|_| Container::new()).collect();
+fn a_hundred_containers_at_once() {
+    let containers: Vec<_> = (0..100).map(|_| Container::new()).collect();
     let options = ["--detach", "--rm"];
     let starting: Vec<_> = containers
         .iter()
@@ -180,5 +180,5 @@ fn fifty_containers_at_once() {
     }
     let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
     let removed: Output = docker(&[&["rm", "--force"], &names[..]].concat());
-    assert_eq!(removed.ok().lines().count(), 50);
+    assert_eq!(removed.ok().lines().count(), 100);
 }

@@ -19,8 +19,11 @@ mod podman;
 mod sandbox;
 
 mod buildah;
+mod buildkit;
 mod commands;
 mod confinement;
+mod cri;
+mod cri_engine;
 mod ctr;
 mod errors;
 mod files;
@@ -28,10 +31,12 @@ mod identity;
 mod lifecycle;
 mod limits;
 mod networks;
+mod own_daemon;
 mod podman_cases;
 mod process;
 mod remapped;
 mod resources;
+mod restarts;
 mod short;
 
 use std::process::ExitCode;
@@ -57,6 +62,8 @@ fn main() -> ExitCode {
     let daemon = daemon::Daemon::start();
     let tested = run();
     podman::finish();
+    cri_engine::finish();
+    buildkit::finish();
     let left = daemon.leftovers();
     for line in &left {
         println!("left behind: {line}");
@@ -80,8 +87,10 @@ fn on_machine() -> ExitCode {
 fn run() -> ExitCode {
     let suites = [
         Suite { name: "buildah", tests: buildah::TESTS },
+        Suite { name: "buildkit", tests: buildkit::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "confinement", tests: confinement::TESTS },
+        Suite { name: "cri", tests: cri::TESTS },
         Suite { name: "ctr", tests: ctr::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
         Suite { name: "files", tests: files::TESTS },
@@ -93,6 +102,7 @@ fn run() -> ExitCode {
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "remapped", tests: remapped::TESTS },
         Suite { name: "resources", tests: resources::TESTS },
+        Suite { name: "restarts", tests: restarts::TESTS },
     ];
     suite::run(&suites, |_| true)
 }

@@ -45,7 +45,8 @@ fn daemon() -> Daemon {
             let file = fs::OpenOptions::new().append(true).create(true).open(&path);
             file.and_then(|mut file| file.write_all(line.as_bytes())).expect(&path);
         }
-        daemon::start_another("remapped", &json!({"userns-remap": "remapped"}));
+        let daemon = daemon::start_another("remapped", &json!({"userns-remap": "remapped"}));
+        daemon::reap(daemon);
         let archive = format!("{DIRECTORY}/image.tar");
         Output::of(&mut Daemon("remapped").command(&["import", &archive, crate::docker::IMAGE]))
             .ok();

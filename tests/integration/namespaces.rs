@@ -22,6 +22,7 @@ tests! {
     all_namespaces_of_another_container needs [Root],
     mappings_that_differ_from_a_joined_namespace_are_refused needs [Root],
     without_a_pid_namespace_kill_ends_all_processes needs [Root],
+    kill_ends_those_that_outlived_the_first_process needs [Root],
     without_a_mount_namespace_nothing_stays_mounted needs [Root]
         unlike runc "leaves mounts behind",
     time_offsets_move_the_clocks needs [Root],
@@ -286,6 +287,23 @@ fn without_a_pid_namespace_kill_ends_all_processes() {
         }
         let left = crate::harness::host::processes_in_cgroup(&case.cgroup());
         assert!(left.is_empty(), "{how} left {left:?}");
+    }
+}
+
+fn kill_ends_those_that_outlived_the_first_process() {
+    for words in [&["kill", "--all"][..], &["kill"]] {
+        let mut case = Case::new(&["spawn", "wait", "--", "exit", "0"]);
+        case.namespace("pid", None);
+        case.create().ok();
+        let init = case.pid();
+        case.start().ok();
+        crate::harness::wait_until_gone(init);
+        let processes = || crate::harness::host::processes_in_cgroup(&case.cgroup());
+        assert_eq!(processes().len(), 1, "{:?}", processes());
+        case.runtime(&[words, &[&case.id, "TERM"]].concat());
+        assert_eq!(processes().len(), 1, "{:?}", processes());
+        case.runtime(&[words, &[&case.id, "KILL"]].concat()).ok();
+        assert!(processes().is_empty(), "{words:?} left {:?}", processes());
     }
 }
 

@@ -55,6 +55,9 @@ pub enum Needs {
     /// Podman with conmon and a network.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Podman,
+    /// Tests of CRI that `make engines` has built, and plugins for the networks of pods.
+    #[allow(dead_code, reason = "only the engine tests need it")]
+    Cri,
     /// Buildah.
     #[allow(dead_code, reason = "only the engine tests need it")]
     Buildah,
@@ -62,6 +65,15 @@ pub enum Needs {
 
 /// Programs that Podman executes.
 const PODMAN: [&str; 3] = ["podman", "conmon", "iptables"];
+
+/// Programs that the tests of CRI execute.
+const CRI: [&str; 4] = ["pkill", "lsof", "containerd", "ctr"];
+
+/// containerd's tests of its CRI plugin, as the Makefile has built them.
+pub const CRI_TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/engines/cri-tests");
+
+/// Where distributions keep the plugins that make networks.
+pub const NETWORK_PLUGINS: &str = "/usr/lib/cni";
 
 /// Programs that Docker's daemon executes, and those of its tests.
 const DOCKER: [&str; 7] = [
@@ -116,12 +128,21 @@ impl Needs {
                 let missing = PODMAN.iter().find(|name| !has_program(name));
                 return missing.map(|name| format!("needs {name}"));
             }
+            Self::Cri => return missing_of_cri(),
             Self::Ctr if !has_program("ctr") => "needs ctr",
             Self::Buildah if !has_program("buildah") => "needs buildah",
             _ => return None,
         };
         Some(why.to_string())
     }
+}
+
+fn missing_of_cri() -> Option<String> {
+    let bridge = Path::new(NETWORK_PLUGINS).join("bridge");
+    let mut files = [Path::new(CRI_TESTS), &bridge].into_iter();
+    let file = files.find(|file| !file.exists()).map(|file| file.display().to_string());
+    let program = CRI.iter().find(|name| !has_program(name)).map(ToString::to_string);
+    file.or(program).map(|name| format!("needs {name}"))
 }
 
 /// The kind of machine, as `counts.txt` names it, with the engines' driver of cgroups if there is

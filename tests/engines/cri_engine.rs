@@ -1,0 +1,220 @@
+//! containerd with its CRI plugin, which is what Kubernetes talks to: one for each test, that
+//! nobody else's pods are in it.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Once};
+use std::thread::JoinHandle;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use serde_json::json;
+
+use crate::daemon;
+use crate::docker::{OURS, REFERENCE, docker};
+use crate::harness::{Output, copy_program, host, reference, runtime};
+use crate::sandbox::DIRECTORY;
+
+/// Images by the names that the tests have for them, and what each is made with.
+const IMAGES: [(&str, &[&str]); 3] = [
+    ("pods", &[]),
+    ("volume", &["--change", "VOLUME /test_dir"]),
+    ("pause", &["--change", ENTRYPOINT]),
+];
+
+/// Waits for a signal.
+const ENTRYPOINT: &str =
+    r#"ENTRYPOINT ["/bin/sh", "-c", "trap exit TERM INT; while :; do sleep 1000 & wait; done"]"#;
+
+/// A running containerd, which somebody starts again whenever it has ended.
+pub struct Engine {
+    directory: PathBuf,
+    stops: Arc<AtomicBool>,
+    supervisor: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts one and imports the images.
+    pub fn start() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = PathBuf::from(format!("{DIRECTORY}/cri-{number}"));
+        fs::create_dir_all(directory.join("bin")).expect("make a directory");
+        mkfifo(&directory.join("seen"), Mode::S_IRWXU).expect("make a pipe");
+        write_files(&directory, number);
+        let stops = Arc::new(AtomicBool::new(false));
+        let daemon = start_daemon(&directory);
+        let (place, flag) = (directory.clone(), Arc::clone(&stops));
+        let supervisor = Some(std::thread::spawn(move || supervise(&place, daemon, &flag)));
+        let engine = Self { directory, stops, supervisor };
+        engine.ctr(&["--namespace", "k8s.io", "images", "import", &archive()]).ok();
+        engine
+    }
+
+    /// Runs the upstream tests with these words, and ends if they do not.
+    pub fn test(&self, handler: &str, words: &[&str]) -> Output {
+        let place = self.directory.display();
+        let mut command = Command::new(host::CRI_TESTS);
+        command.current_dir(&self.directory).args(words).args([
+            format!("-cri-endpoint=unix://{}", self.socket().display()),
+            format!("-cri-root={place}/root/io.containerd.grpc.v1.cri"),
+            format!("-containerd-bin={}", self.name()),
+            format!("-runtime-handler={handler}"),
+            format!("-image-list={place}/images.toml"),
+        ]);
+        let path = std::env::var("PATH").unwrap_or_default();
+        Output::of(command.env("PATH", format!("{place}/bin:{path}")))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.join("containerd.sock")
+    }
+
+    /// Its process has the name of its directory.
+    fn name(&self) -> String {
+        self.directory.file_name().expect("a name").to_string_lossy().into_owned()
+    }
+
+    fn ctr(&self, words: &[&str]) -> Output {
+        Output::of(Command::new("ctr").arg("--address").arg(self.socket()).args(words))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stops.store(true, Ordering::SeqCst);
+        let pid = fs::read_to_string(self.directory.join("pid")).ok();
+        if let Some(pid) = pid.and_then(|text| text.parse().ok()) {
+            // It may have ended of its own accord.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let ended = self.supervisor.take().map(JoinHandle::join);
+        assert!(ended.is_none_or(|ended| ended.is_ok()) || std::thread::panicking());
+    }
+}
+
+/// Starts containerd, and notes its pid.
+fn start_daemon(directory: &Path) -> Child {
+    let name = directory.file_name().expect("a name").to_string_lossy();
+    let program = directory.join("bin").join(&*name).display().to_string();
+    let daemon = daemon::start(&name, &[&program, "--config"], &settings(directory));
+    fs::write(directory.join("pid"), daemon.id().to_string()).expect("write a pid");
+    daemon
+}
+
+/// Has containerd always run. When it was ended by a test, that one asks by `pidof` whether it is
+/// gone, and it comes back only after the answer was that it is.
+fn supervise(directory: &Path, mut daemon: Child, stops: &AtomicBool) {
+    loop {
+        daemon.wait().expect("wait for containerd");
+        if stops.load(Ordering::SeqCst) {
+            return;
+        }
+        fs::write(directory.join("ended"), "").expect("write a file");
+        let mut seen = File::open(directory.join("seen")).expect("open a pipe");
+        seen.read_to_end(&mut Vec::new()).expect("read a pipe");
+        daemon = start_daemon(directory);
+    }
+}
+
+fn write_files(directory: &Path, number: u32) {
+    let place = directory.display();
+    let program = host::program("containerd").expect("containerd");
+    let name = directory.file_name().expect("a name");
+    symlink(program, directory.join("bin").join(name)).expect("make a link");
+    let pidof = format!(
+        "#!/bin/sh\n[ -e {place}/ended ] || {{ cat {place}/pid; exit; }}\n\
+         rm {place}/ended\n: >{place}/seen\nexit 1\n"
+    );
+    let draft = directory.join("pidof");
+    fs::write(&draft, pidof).expect("write a script");
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("chmod");
+    copy_program(&draft, &directory.join("bin/pidof"));
+    let networks = json!({"cniVersion": "0.4.0", "name": "pods", "plugins": [
+        {"type": "bridge", "bridge": format!("pods{number}"), "isGateway": true, "ipam": {
+            "type": "host-local",
+            "dataDir": format!("{place}/addresses"),
+            "ranges": [
+                [{"subnet": format!("10.201.{number}.0/24")}],
+                [{"subnet": format!("fd00:{number}::/64")}],
+            ],
+        }},
+        {"type": "loopback"},
+    ]});
+    fs::create_dir(directory.join("networks")).expect("make a directory");
+    fs::write(directory.join("networks/pods.conflist"), networks.to_string()).expect("write");
+    let name = |image: &str| format!("\"docker.io/library/{image}:latest\"");
+    let images = format!(
+        "alpine = {pods}\nbusybox = {pods}\npause = {pause}\nVolumeCopyUp = {volume}\n\
+         VolumeOwnership = {volume}\n",
+        pods = name("pods"),
+        pause = name("pause"),
+        volume = name("volume")
+    );
+    fs::write(directory.join("images.toml"), images).expect("write settings");
+}
+
+fn settings(directory: &Path) -> String {
+    let place = directory.display();
+    let section = "plugins.'io.containerd.grpc.v1.cri'";
+    let mut text = format!(
+        "version = 2\nroot = '{place}/root'\nstate = '{place}/state'\n\
+         [grpc]\naddress = '{place}/containerd.sock'\n[{section}]\n\
+         sandbox_image = 'docker.io/library/pause:latest'\nrestrict_oom_score_adj = true\n\
+         disable_apparmor = true\nstream_server_address = '127.0.0.1'\n\
+         [{section}.cni]\nbin_dir = '{plugins}'\nconf_dir = '{place}/networks'\n\
+         [{section}.containerd]\ndefault_runtime_name = '{OURS}'\n",
+        plugins = host::NETWORK_PLUGINS,
+    );
+    let runtimes = [Some((OURS, runtime())), reference::runc().map(|runc| (REFERENCE, runc))];
+    for (name, path) in runtimes.into_iter().flatten() {
+        let runtime = format!("{section}.containerd.runtimes.{name}");
+        text += &format!(
+            "[{runtime}]\nruntime_type = 'io.containerd.runc.v2'\n\
+             [{runtime}.options]\nBinaryName = '{}'\n",
+            path.display()
+        );
+    }
+    text
+}
+
+/// The images in one file. Docker makes them, of the root that its own image is made of.
+fn archive() -> String {
+    static MADE: Once = Once::new();
+    let archive = format!("{DIRECTORY}/pods.tar");
+    MADE.call_once(|| {
+        let root = PathBuf::from(DIRECTORY).join("pods");
+        let image = format!("{DIRECTORY}/image");
+        Output::of(Command::new("cp").args(["--archive", &image]).arg(&root)).ok();
+        fs::create_dir(root.join("test_dir")).expect("make a directory");
+        for (name, text) in [
+            ("etc/passwd", "root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/\nnobody:x:65534:65534::/:/\n"),
+            ("etc/group", "root:x:0:\ndaemon:x:1:\nwheel:x:10:root\nnogroup:x:65534:\n"),
+            ("test_dir/test_file", "test_content\n"),
+        ] {
+            fs::write(root.join(name), text).expect("write a file");
+        }
+        chown(root.join("test_dir"), Some(65534), Some(65534)).expect("give to nobody");
+        let whole = format!("{DIRECTORY}/pods-root.tar");
+        Output::of(Command::new("tar").arg("-C").arg(&root).args(["-cf", &whole, "."])).ok();
+        for (name, changes) in IMAGES {
+            docker(&[&["import"], changes, &[&whole, name]].concat()).ok();
+        }
+        let names = IMAGES.map(|(name, _)| name);
+        docker(&[&["save", "--output", &archive], &names[..]].concat()).ok();
+    });
+    archive
+}
+
+/// Removes the cgroup that the plugin has for all pods, unless somebody has pods in it.
+pub fn finish() {
+    for hierarchy in host::hierarchies() {
+        // Not there, or not empty: it is somebody else's.
+        let _ = fs::remove_dir(hierarchy.join("k8s.io"));
+    }
+}

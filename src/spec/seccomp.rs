@@ -169,6 +169,7 @@ mod tests {
             seccomp(json!({"defaultErrnoRet": 4095, "syscalls": [], "architectures": []})),
             rule(json!({"action": "SCMP_ACT_TRACE", "errnoRet": 0})),
             rule(json!({"action": "SCMP_ACT_KILL_THREAD", "args": null})),
+            rule(json!({"action": "SCMP_ACT_ERRNO"})),
             seccomp(json!({"architectures": ["SCMP_ARCH_SHEB", "SCMP_ARCH_PARISC64"]})),
         ]);
     }

@@ -42,6 +42,7 @@ mod rootless;
 mod sandboxes;
 mod scheduling;
 mod seccomp;
+mod seccomp_listener;
 mod security;
 mod terminal;
 mod units;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         Suite { name: "sandboxes", tests: sandboxes::TESTS },
         Suite { name: "scheduling", tests: scheduling::TESTS },
         Suite { name: "seccomp", tests: seccomp::TESTS },
+        Suite { name: "seccomp_listener", tests: seccomp_listener::TESTS },
         Suite { name: "security", tests: security::TESTS },
         Suite { name: "terminal", tests: terminal::TESTS },
         Suite { name: "units", tests: units::TESTS },

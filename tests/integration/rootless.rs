@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::exec_security::{may_trace, nothing_can_be_seen};
 use crate::harness::ordinary::{ID, case, subordinate};
 use crate::harness::{Background, Case, Output};
-use crate::seccomp::{agent, notifying};
+use crate::seccomp_listener::{agent, notifying};
 use crate::tests;
 
 tests! {

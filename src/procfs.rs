@@ -41,6 +41,13 @@ impl Procfs {
         Ok(Self { root })
     }
 
+    /// A directory in its place, for what the kernel of no test machine shows.
+    #[cfg(test)]
+    pub(crate) fn fake(directory: &std::path::Path) -> Self {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Self { root: open(directory, flags, Mode::empty()).expect("open the directory") }
+    }
+
     /// Opens `name`, a path below the root without links in it.
     ///
     /// # Errors

@@ -92,14 +92,58 @@ fn write(procfs: &Procfs, names: &[&str], value: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use serde_json::json;
 
+    fn labels(apparmor: &str, selinux: &str) -> Labels {
+        let process = json!({"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["a"],
+            "apparmorProfile": apparmor, "selinuxLabel": selinux});
+        Labels::from_spec(&serde_json::from_value(process).unwrap())
+    }
+
+    /// A fake tree says which file gets what, and nothing of what a kernel makes of it.
+    #[test]
+    fn labels_go_to_their_attributes() {
+        let root = std::env::temp_dir().join(format!("orlop-labels-{}", std::process::id()));
+        let attributes = root.join("7/attr");
+        fs::create_dir_all(attributes.join("apparmor")).unwrap();
+        symlink("7", root.join("self")).unwrap();
+        let all = ["exec", "keycreate", "apparmor/exec"];
+        let label = "system_u:system_r:container_t:s0:c1,c2";
+        let procfs = Procfs::fake(&root);
+        for (apparmor, selinux, module, want) in [
+            ("", label, true, [label, label, ""]),
+            ("strict", "", true, ["", "", "exec strict"]),
+            // Before Linux 5.8 the first module alone has attributes.
+            ("strict", "", false, ["exec strict", "", ""]),
+            ("strict", label, true, [label, label, "exec strict"]),
+            ("", "", true, ["", "", ""]),
+        ] {
+            all.iter().for_each(|name| fs::write(attributes.join(name), "").unwrap());
+            if !module {
+                fs::remove_file(attributes.join("apparmor/exec")).unwrap();
+            }
+            let labels = labels(apparmor, selinux);
+            labels.label_keys(&procfs).unwrap();
+            labels.announce(&procfs).unwrap();
+            let got = all.map(|name| fs::read_to_string(attributes.join(name)).unwrap_or_default());
+            assert_eq!(got, want, "{apparmor} {selinux}");
+        }
+        fs::remove_file(attributes.join("exec")).unwrap();
+        let error = format!("{:#}", labels("", label).announce(&procfs).unwrap_err());
+        let want = format!(
+            "process.selinuxLabel: set it to {label:?}: the kernel has no such attribute of processes"
+        );
+        assert_eq!(error, want);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
     #[test]
     fn nothing_is_asked_for_by_an_empty_label() {
-        let process = json!({"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["a"],
-            "apparmorProfile": "", "selinuxLabel": ""});
-        let labels = Labels::from_spec(&serde_json::from_value(process).unwrap());
+        let labels = labels("", "");
         assert_eq!(labels, Labels::default());
         assert!(labels.check().is_ok());
         assert!(check_selinux("x", None).is_ok() && check_selinux("x", Some("")).is_ok());

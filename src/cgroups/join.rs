@@ -99,7 +99,7 @@ impl Record {
         let mut entry = Entry::default();
         for place in &self.groups {
             let unified = place.controllers.is_empty();
-            match entry.add(&below.directory(place)?, unified) {
+            match entry.add(&self.place_for(below, place)?, unified) {
                 Err(error) if unified && !below.is_given() && is_gone(&error) => {
                     return self.open_cgroup_of(procfs, init);
                 }
@@ -107,6 +107,12 @@ impl Record {
             }
         }
         Ok(entry)
+    }
+
+    /// The directory in this hierarchy: what is asked for, or where the container's processes are.
+    fn place_for(&self, below: &Below, place: &Place) -> Result<PathBuf> {
+        let directory = below.directory(place)?;
+        Ok(if below.is_given() { directory } else { directory.join(&self.processes) })
     }
 
     /// Opens the way into the cgroup of v2 where the process `init` is now, if the one of the
@@ -144,7 +150,7 @@ impl Record {
     /// When it cannot be told, or refuses.
     pub fn attach(&self, below: &Below, pid: Pid) -> Result<()> {
         let (Some(unit), Some(place)) = (&self.unit, self.groups.first()) else { return Ok(()) };
-        let directory = below.directory(place)?;
+        let directory = self.place_for(below, place)?;
         unit.attach(directory.strip_prefix(&place.directory)?, pid)
     }
 

@@ -218,6 +218,7 @@ impl Plan {
                 let there = group.directory.is_dir();
                 ensure!(there, "systemd has made no cgroup {}", group.directory.display());
                 self.make_unified(group, true, made)?;
+                self.subgroups.enter(&group.directory, pid, self.owner)?;
                 continue;
             }
             // It makes those that it has a use for.
@@ -228,6 +229,21 @@ impl Plan {
             write(&group.directory.join("cgroup.procs"), &pid.to_string())?;
         }
         Ok(())
+    }
+
+    /// Init has to say when it has its cgroup namespace, for [`Plan::delegate`].
+    #[must_use]
+    pub fn delegates(&self) -> bool {
+        self.subgroups.delegates()
+    }
+
+    /// Moves init, the process `pid`, to the cgroup that is the container's own.
+    ///
+    /// # Errors
+    /// Those of making it, of giving it to its owner, and of moving.
+    pub fn delegate(&self, pid: Pid) -> Result<()> {
+        let mut groups = self.groups.iter();
+        groups.try_for_each(|group| self.subgroups.delegate(&group.directory, pid, self.owner))
     }
 
     /// An ordinary user has no cgroups unless somebody gave him some. Only who asks for something

@@ -15,6 +15,7 @@ pub mod rdt;
 mod remove;
 mod setting;
 pub mod stats;
+mod subgroup;
 pub mod systemd;
 mod update;
 mod v1;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{Cgroups, Hierarchy};
 use devices::Devices;
 use setting::Setting;
+use subgroup::Subgroups;
 use v1::Translate;
 
 /// The cgroups of a container, one directory per hierarchy.
@@ -44,6 +46,8 @@ pub struct Plan {
     v2: bool,
     /// The unit, if systemd makes the cgroups.
     unit: Option<systemd::Planned>,
+    /// Where in the unit's cgroup the processes are.
+    subgroups: Subgroups,
     /// Whose the cgroup is to be, if not the caller's.
     owner: Option<Uid>,
     /// What the caller may do about them.
@@ -146,7 +150,8 @@ impl Plan {
             unlimited || enforced || groups.is_empty(),
             "linux.resources.devices: this host has no cgroup controller \"devices\""
         );
-        Ok(Self { groups, devices, v2, unit: None, owner: None, rights })
+        let subgroups = Subgroups::default();
+        Ok(Self { groups, devices, v2, unit: None, subgroups, owner: None, rights })
     }
 
     /// Gives the cgroup of v2 to a user; those of v1 cannot be given away safely (CGO-02).
@@ -163,7 +168,7 @@ impl Plan {
             directory: group.directory.clone(),
         });
         let unit = self.unit.as_ref().map(|planned| planned.unit.clone());
-        Record { groups: groups.collect(), v2: self.v2, unit }
+        Record { groups: groups.collect(), v2: self.v2, unit, processes: self.subgroups.path() }
     }
 
     /// The directories that there are, when the caller has to do without some.
@@ -207,6 +212,9 @@ pub struct Record {
     /// The unit, if systemd has made the cgroups.
     #[serde(default)]
     unit: Option<systemd::Unit>,
+    /// The path below its directory to where processes are.
+    #[serde(default)]
+    processes: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -289,6 +289,10 @@ impl Attempt<'_> {
                     self.plan.namespaces.maps.check_joined(procfs, Pid::from_raw(pid))?;
                     channel.send(&FromRuntime::Adopted)?;
                 }
+                Some(FromInit::CgroupNamespace) => {
+                    self.plan.cgroups.delegate(self.init()?.pid)?;
+                    channel.send(&FromRuntime::Placed)?;
+                }
                 Some(FromInit::NetDevices) => {
                     device::move_all(&self.plan.net_devices, procfs, self.init()?.pid)?;
                     channel.send(&FromRuntime::NetDevicesMoved)?;

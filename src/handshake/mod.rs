@@ -8,6 +8,8 @@
 //!      |  <------------------  Forked(pid)   |   only with a joined user namespace: by the
 //!      |                                     |   intermediate process, before it ends
 //!      |  Adopted  ----------------------->  |   init, which speaks from here on
+//!      |  <---------------  CgroupNamespace  |   only if a cgroup is delegated to the container
+//!      |  Placed  ------------------------>  |
 //!      |  <--------------------  NetDevices  |   only if interfaces are to be moved: there
 //!      |  NetDevicesMoved  --------------->  |   is a network namespace for them
 //!      |  <-------------------------  Hooks  |   mounts are made, the root changes next;
@@ -38,6 +40,8 @@ pub enum FromInit {
     NeedIdMaps,
     /// The pid of init, as the runtime counts, and the end of the intermediate process.
     Forked(i32),
+    /// Init has its cgroup namespace, if any, and can go on to a cgroup below.
+    CgroupNamespace,
     /// Init stands in the network namespace that gets interfaces of the host.
     NetDevices,
     /// Prestart and createRuntime hooks can run now.
@@ -59,7 +63,7 @@ pub enum FromInit {
 /// What the runtime tells init.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromRuntime {
-    /// Who was made is in the container's cgroups now.
+    /// Who was made is in the container's cgroups now; also the answer to `CgroupNamespace`.
     Placed,
     /// The answer to `NeedIdMaps`.
     IdMapsWritten,

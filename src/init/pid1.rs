@@ -115,6 +115,10 @@ impl Setup<'_> {
         if flags != 0 {
             unshare(clone_flags(flags)).context("make the remaining namespaces")?;
         }
+        if self.plan.cgroups.delegates() {
+            self.channel.send(&FromInit::CgroupNamespace)?;
+            self.expect(&FromRuntime::Placed)?;
+        }
         if flags & Kind::Time.flag() != 0 {
             time::enter(&self.procfs, offsets, &namespaces.time_offsets)?;
         }

@@ -23,6 +23,8 @@ tests! {
     the_default_is_a_scope_of_its_own needs [Systemd],
     a_program_that_joins_is_in_the_scope needs [Systemd],
     the_scope_is_the_root_of_a_cgroup_namespace needs [Systemd, Root],
+    processes_are_in_cgroups_below_if_annotations_say_so needs [Systemd]
+        unlike runc "does not know these annotations",
     too_little_memory_is_said needs [Systemd, Root],
     nothing_is_left_of_a_failed_create needs [Systemd],
     a_killed_container_leaves_no_unit needs [Systemd],
@@ -322,6 +324,38 @@ fn the_scope_is_the_root_of_a_cgroup_namespace() {
 }
 
 /// systemd removes the cgroup with its last process, and with it the numbers that tell why.
+/// crun's: the container's own root is the subgroup, and the limits are those of the scope.
+fn processes_are_in_cgroups_below_if_annotations_say_so() {
+    for (annotations, below, seen) in [
+        (json!({"run.oci.systemd.subgroup": "box"}), "/box", "0::/\n"),
+        (json!({"run.oci.delegate-cgroup": "own"}), "/own", "0::/own\n"),
+        (
+            json!({"run.oci.systemd.subgroup": "box", "run.oci.delegate-cgroup": "own"}),
+            "/box/own",
+            "0::/own\n",
+        ),
+        (json!({"run.oci.systemd.subgroup": ""}), "", "0::/\n"),
+    ] {
+        let mut case = case(&["wait"]);
+        case.namespace("cgroup", Some(json!({"type": "cgroup"})));
+        case.set("/annotations", annotations.clone());
+        case.set("/linux/resources", json!({"pids": {"limit": 77}}));
+        case.run_detached();
+        let cgroup = read(format!("/proc/{}/cgroup", case.pid()).as_ref());
+        assert_eq!(cgroup, format!("0::{}{below}", case.cgroup()), "{annotations}");
+        assert_eq!(read(&directory(&case).join("pids.max")), "77", "{annotations}");
+        assert_eq!(case.exec(&["cat", "/proc/self/cgroup"]).ok(), seen, "{annotations}");
+        case.kill("KILL").ok();
+        case.wait_for_end();
+        case.delete().ok();
+        assert!(!directory(&case).exists(), "{annotations}");
+    }
+    let mut case = case(&[]);
+    case.set("/annotations", json!({"run.oci.systemd.subgroup": "../other"}));
+    let error = "annotations.\"run.oci.systemd.subgroup\": \"../other\" is not a path below";
+    case.run().fails(1, error);
+}
+
 fn too_little_memory_is_said() {
     let mut case = case(&["wait"]);
     case.set("/linux/resources/memory", json!({"limit": 4096}));

@@ -29,6 +29,7 @@ use self::properties::{Property, list, property};
 use self::value::Value;
 use super::Plan;
 use super::setting::Setting;
+use super::subgroup::Subgroups;
 use crate::log;
 
 pub(super) use properties::round;
@@ -158,8 +159,12 @@ impl Plan {
         manager: &Manager,
         path: Option<&Path>,
         id: &str,
-        annotations: impl Iterator<Item = (&'a String, &'a String)>,
+        annotations: impl Iterator<Item = (&'a String, &'a String)> + Clone,
     ) -> Result<Self> {
+        if self.v2 {
+            // Those of v1 cannot be given away safely, and systemd makes several.
+            self.subgroups = Subgroups::from_annotations(annotations.clone())?;
+        }
         let (slice, name) = names::unit(path, id)?;
         let default = if manager.user { "user.slice" } else { "system.slice" };
         let slice = slice.unwrap_or_else(|| default.into());

@@ -30,6 +30,20 @@ fn lines(name: &str, value: &Value) -> Vec<String> {
             members.iter().flat_map(|(key, value)| lines(&format!("{name}/{key}"), value)).collect()
         }
         Value::Array(items) => items.iter().flat_map(|value| lines(name, value)).collect(),
-        other => vec![format!("{name} {other}")],
+        other => vec![without_groups(&format!("{name} {other}"))],
     }
+}
+
+/// Of peer groups of mounts only the kind counts: which numbers are free depends on who else mounts
+/// something at the same time.
+fn without_groups(line: &str) -> String {
+    let kind = |word: &str| match word.split_once(':') {
+        Some((kind @ ("shared" | "master" | "propagate_from"), number))
+            if number.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            kind.to_string()
+        }
+        _ => word.to_string(),
+    };
+    line.split(' ').map(kind).collect::<Vec<_>>().join(" ")
 }

@@ -17,6 +17,9 @@ use super::v2::device_program;
 use super::{Group, Plan, Record, Rights, owner, processes, remove, systemd};
 use crate::log;
 
+/// What happened to memory since the machine was started: Linux 4.13 counts kills there.
+const VMSTAT: &str = "/proc/vmstat";
+
 /// How init gets into its cgroups: everything is open before it is born.
 #[derive(Debug, Default)]
 pub struct Entry {
@@ -110,11 +113,12 @@ impl Made {
     }
 
     /// Remembers how many were killed below the cgroup above `directory`: systemd removes a cgroup
-    /// with its last process, before anybody could look into it. The one above counts as well.
+    /// with its last process, before anybody could look into it. The one above counts as well; for
+    /// the root, and for a slice that is yet to be made, the whole machine does.
     fn watch(&mut self, directory: &Path) {
         let above = directory.parent().map(|above| above.join(processes::MEMORY_EVENTS));
-        let count = above.as_deref().and_then(processes::oom_kills);
-        self.killed_above = above.zip(count);
+        let file = above.filter(|file| file.exists()).unwrap_or_else(|| VMSTAT.into());
+        self.killed_above = processes::oom_kills(&file).map(|count| (file, count));
     }
 
     /// The kernel has killed a process of the container for want of memory.
@@ -208,6 +212,10 @@ impl Plan {
     /// The first step that fails; what is to be undone is in `made`.
     pub fn place(&self, pid: Pid, made: &mut Made) -> Result<()> {
         let Some(planned) = &self.unit else { return Ok(()) };
+        if self.v2 {
+            // Before the limits are in force: init may not live to see the end of the call.
+            self.groups.iter().for_each(|group| made.watch(&group.directory));
+        }
         let started = planned.start(pid);
         if !started.as_ref().is_err_and(systemd::is_somebody_elses) {
             made.unit = Some(planned.unit.clone());
@@ -298,7 +306,9 @@ impl Plan {
         if !self.devices.allow_everything() {
             self.devices_may_fail(device_program::attach(&self.devices, &group.directory))?;
         }
-        made.watch(&group.directory);
+        if self.unit.is_none() {
+            made.watch(&group.directory);
+        }
         let given = self.owner.map_or(Ok(()), |uid| owner::give(&group.directory, uid));
         match given {
             // Only root may give to others.

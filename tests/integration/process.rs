@@ -361,18 +361,23 @@ fn a_session_keyring_of_its_own() {
     assert!(!text.contains(&format!("_ses.{}", case.id)), "{text}");
 }
 
-fn only_standard_streams_are_open() {
-    let case = reporting();
+/// Runs the container by a shell with words before and after the command.
+fn run_by_shell(case: &Case, before: &str, after: &str) -> Output {
     case.write_config();
-    // As containerd's shim does, leave descriptors open without close-on-exec.
     let script = format!(
-        "exec {} --root {} run {} 3</etc/passwd 4</ 9</dev/null",
+        "{before} exec {} --root {} run {} {after}",
         crate::harness::runtime().display(),
         case.state_root().display(),
         case.id
     );
     let mut command = std::process::Command::new("sh");
-    let output = Output::of(command.args(["-c", &script]).current_dir(&case.dir));
+    Output::of(command.args(["-c", &script]).current_dir(&case.dir))
+}
+
+fn only_standard_streams_are_open() {
+    let case = reporting();
+    // As containerd's shim does, leave descriptors open without close-on-exec.
+    let output = run_by_shell(&case, "", "3</etc/passwd 4</ 9</dev/null");
     let report: Value = serde_json::from_str(&output.ok()).expect("a report");
     assert_eq!(report["fds"], json!(["0 /dev/null", "1 pipe", "2 pipe"]));
 }
@@ -391,15 +396,7 @@ fn the_personality_is_set() {
 fn limits_that_are_not_listed_are_the_callers() {
     let mut case = reporting();
     case.set("/process/rlimits", json!([{"type": "RLIMIT_SIGPENDING", "soft": 50, "hard": 60}]));
-    case.write_config();
-    let script = format!(
-        "ulimit -n 277 && exec {} --root {} run {}",
-        crate::harness::runtime().display(),
-        case.state_root().display(),
-        case.id
-    );
-    let mut command = std::process::Command::new("sh");
-    let output = Output::of(command.args(["-c", &script]).current_dir(&case.dir));
+    let output = run_by_shell(&case, "ulimit -n 277 &&", "");
     let report: Value = serde_json::from_str(&output.ok()).expect("a report");
     let lines: Vec<String> =
         serde_json::from_value(report["limits"].clone()).expect("lines of text");

@@ -111,6 +111,13 @@ impl Hooks {
         }
     }
 
+    /// There are hooks that run before the root changes, and expect the host's.
+    #[must_use]
+    pub fn any_before_root(&self) -> bool {
+        let kinds = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
+        kinds.into_iter().any(|kind| !self.of(kind).is_empty())
+    }
+
     /// Runs the hooks of one kind one after another; the first that fails ends it (HOK-25).
     ///
     /// `state` is the JSON document for their standard input; `files` get what they write.

@@ -110,10 +110,9 @@ fn prepare_mounts(
 /// How init comes to its mount namespace. Hooks before the change of root expect the mounts of the
 /// container among those of the host.
 fn way(plan: &Plan) -> Way {
-    let hooks = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
     let alone = plan.namespaces.case() == Case::Plain
         && plan.namespaces.is_new(Kind::Mount)
-        && hooks.iter().all(|kind| plan.hooks.of(*kind).is_empty());
+        && !plan.hooks.any_before_root();
     let way = if alone { plan.rootfs.way(plan.cgroup_view.as_ref()) } else { Way::Copied };
     log::debug(|| format!("mount namespace: {way:?}"));
     way

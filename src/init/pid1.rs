@@ -134,9 +134,8 @@ impl Setup<'_> {
 
     /// Hooks that expect the host's root, first those beside the runtime, then those here.
     fn run_hooks(&self, tree: &Tree) -> Result<()> {
-        let kinds = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
         let plan = self.plan;
-        if kinds.iter().all(|kind| plan.hooks.of(*kind).is_empty()) {
+        if !plan.hooks.any_before_root() {
             return Ok(());
         }
         self.channel.send(&FromInit::Hooks)?;

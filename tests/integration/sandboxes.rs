@@ -6,6 +6,7 @@ use std::fs;
 use orlop::sys::mount::DESCRIPTOR_CALLS as MOUNT_CALLS;
 use serde_json::{Value, json};
 
+use crate::harness::compare::without_groups;
 use crate::harness::terminal::{Receiver, Screen};
 use crate::harness::{Case, Output};
 use crate::mounts::{bind, cgroup_mount};
@@ -67,16 +68,7 @@ fn seen(output: Output) -> Vec<String> {
     let text = output.ok();
     let report: Value = serde_json::from_str(&text).expect("a report");
     let mounts = report["mounts"].as_array().expect("mounts").iter().filter_map(Value::as_str);
-    let tag = |word: &str| word.trim_end_matches(|c: char| c.is_ascii_digit()).to_string();
-    let mounts = mounts.map(|line| match line.split_once(" - ") {
-        Some((head, tail)) => {
-            let (tags, fixed): (Vec<_>, Vec<_>) =
-                head.split(' ').partition(|word| word.contains(":") && !word.contains('/'));
-            let tags = tags.into_iter().map(tag).collect::<Vec<_>>();
-            format!("{} {} - {tail}", fixed.join(" "), tags.join(" "))
-        }
-        None => line.to_string(),
-    });
+    let mounts = mounts.map(without_groups);
     mounts.chain([report["dev"].to_string(), report["fds"].to_string()]).collect()
 }
 

@@ -36,7 +36,7 @@ fn lines(name: &str, value: &Value) -> Vec<String> {
 
 /// Of peer groups of mounts only the kind counts: which numbers are free depends on who else mounts
 /// something at the same time.
-fn without_groups(line: &str) -> String {
+pub fn without_groups(line: &str) -> String {
     let kind = |word: &str| match word.split_once(':') {
         Some((kind @ ("shared" | "master" | "propagate_from"), number))
             if number.bytes().all(|byte| byte.is_ascii_digit()) =>

@@ -20,6 +20,7 @@ mod containerd_lines;
 mod controllers;
 mod documents;
 mod drop_in;
+mod engine_errors;
 mod engine_texts;
 mod events;
 mod exec;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         Suite { name: "controllers", tests: controllers::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "drop_in", tests: drop_in::TESTS },
+        Suite { name: "engine_errors", tests: engine_errors::TESTS },
         Suite { name: "engine_texts", tests: engine_texts::TESTS },
         Suite { name: "events", tests: events::TESTS },
         Suite { name: "exec", tests: exec::TESTS },

@@ -32,6 +32,8 @@ pub enum Prepared {
     Source(OwnedFd),
     /// The namespace with the mapping for a new file system.
     Namespace(OwnedFd),
+    /// The new file system itself.
+    Made(OwnedFd),
 }
 
 impl IdMap {

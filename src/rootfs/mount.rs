@@ -146,8 +146,7 @@ impl Mount {
             Kind::Fs { fstype, .. } => ensure!(!fstype.is_empty(), "type: required"),
             Kind::Cgroup | Kind::Remount => {}
         }
-        let tmpfs = matches!(kind, Kind::Fs { fstype, .. } if fstype == "tmpfs");
-        ensure!(tmpfs || !options.copy_up, "options: \"tmpcopyup\" is for tmpfs only");
+        ensure!(self.is_tmpfs() || !options.copy_up, "options: \"tmpcopyup\" is for tmpfs only");
         self.check_proc()
     }
 
@@ -198,7 +197,7 @@ impl Mount {
                 };
                 self.attach_bind(calls, root, mount)
             }
-            Kind::Fs { fstype, source } => self.attach_fs(calls, root, (fstype, source), prepared),
+            Kind::Fs { .. } => self.attach_fs(calls, root, prepared),
             Kind::Remount => self.remount(calls, root),
             Kind::Cgroup => bail!("the caller attaches it"),
         }
@@ -251,34 +250,20 @@ impl Mount {
         Ok(())
     }
 
-    fn attach_fs(
-        &self,
-        calls: &Calls,
-        root: &Root,
-        (fstype, source): (&str, &str),
-        prepared: Option<Prepared>,
-    ) -> Result<OwnedFd> {
+    fn attach_fs(&self, calls: &Calls, root: &Root, prepared: Option<Prepared>) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
-        let mut data = self.options.data.clone();
-        if fstype == "tmpfs" && !made {
-            // A tmpfs over /tmp keeps its sticky bit (BXM-09); a mode of the config comes later
-            // and wins.
-            data.insert(0, format!("mode={:04o}", fstat(&target)?.st_mode & 0o7777));
-        }
-        let late = self.read_only_later();
-        let attributes =
-            if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
-        let superblock = self.options.superblock.iter().copied();
-        let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
-        // These three cannot have one.
-        let label =
-            self.label.as_deref().filter(|_| !matches!(fstype, "proc" | "sysfs" | "mqueue"));
-        let flags = &flags.collect::<Vec<_>>();
-        let fs = NewFs { fstype, source, flags, data: &data, attributes, label };
-        let mount = calls.new_fs(&fs)?;
-        if let (Some(map), Some(Prepared::Namespace(namespace))) = (&self.id_map, &prepared) {
-            map.apply(&mount, namespace)?;
-        }
+        // A tmpfs over /tmp keeps its sticky bit (BXM-09).
+        let covered = (self.is_tmpfs() && !made).then(|| fstat(&target)).transpose()?;
+        let mode = covered.map(|stat| format!("mode={:04o}", stat.st_mode & 0o7777));
+        let mount = match (prepared, &self.id_map) {
+            (Some(Prepared::Made(mount)), _) => mount,
+            (Some(Prepared::Namespace(namespace)), Some(map)) => {
+                let mount = self.make_fs(calls, mode)?;
+                map.apply(&mount, &namespace)?;
+                mount
+            }
+            _ => self.make_fs(calls, mode)?,
+        };
         if self.options.copy_up {
             copy_up::copy(target.as_fd(), mount.as_fd())
                 .context("copy what is at the destination")?;
@@ -286,10 +271,31 @@ impl Mount {
         self.finish(calls, mount, &target)
     }
 
+    /// Makes the new file system. A `mode` of the config comes after this one and wins.
+    pub(super) fn make_fs(&self, calls: &Calls, mode: Option<String>) -> Result<OwnedFd> {
+        let Kind::Fs { fstype, source } = &self.kind else { bail!("it is no file system") };
+        let data: Vec<_> = mode.into_iter().chain(self.options.data.iter().cloned()).collect();
+        let late = self.read_only_later();
+        let attributes =
+            if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
+        let superblock = self.options.superblock.iter().copied();
+        let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
+        // These three cannot have one.
+        let label = self
+            .label
+            .as_deref()
+            .filter(|_| !matches!(fstype.as_str(), "proc" | "sysfs" | "mqueue"));
+        let flags = &flags.collect::<Vec<_>>();
+        calls.new_fs(&NewFs { fstype, source, flags, data: &data, attributes, label })
+    }
+
+    fn is_tmpfs(&self) -> bool {
+        matches!(&self.kind, Kind::Fs { fstype, .. } if fstype == "tmpfs")
+    }
+
     /// Things are still to be made in it: mount points of later mounts, devices.
     fn read_only_later(&self) -> bool {
-        let tmpfs = matches!(&self.kind, Kind::Fs { fstype, .. } if fstype == "tmpfs");
-        self.options.read_only() && (tmpfs || self.destination == Path::new("/dev"))
+        self.options.read_only() && (self.is_tmpfs() || self.destination == Path::new("/dev"))
     }
 
     /// Makes `mount` read-only, which had to stay writable for a while (BXM-11).

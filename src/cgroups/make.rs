@@ -15,7 +15,7 @@ use super::setting::{self, write, write_each};
 use super::v1::cpuset;
 use super::v2::device_program;
 use super::{Group, Plan, Record, Rights, owner, processes, remove, systemd};
-use crate::log;
+use crate::{error, log};
 
 /// What happened to memory since the machine was started: Linux 4.13 counts kills there.
 const VMSTAT: &str = "/proc/vmstat";
@@ -103,11 +103,11 @@ impl Made {
     /// Removes what was made, children first. Whoever put something there meanwhile keeps it.
     pub fn undo(&self) {
         if let Some(Err(error)) = self.unit.as_ref().map(systemd::Unit::stop) {
-            log::warn(format!("{error:#}"));
+            log::warn(error::line(&error));
         }
         for directory in self.directories.iter().rev() {
             if let Err(error) = remove::empty_directory(directory) {
-                log::debug(|| format!("{error:#}"));
+                log::debug(|| error::line(&error));
             }
         }
     }
@@ -258,7 +258,7 @@ impl Plan {
     /// that takes one misses it.
     fn go_without(&self, group: &Group, error: anyhow::Error) -> Result<()> {
         if self.rights == Rights::RootlessAnywhere && group.settings.is_empty() {
-            log::debug(|| format!("go on without a cgroup: {error:#}"));
+            log::debug(|| format!("go on without a cgroup: {}", error::line(&error)));
             return Ok(());
         }
         Err(error.context(
@@ -270,7 +270,7 @@ impl Plan {
     fn devices_may_fail(&self, result: Result<()>) -> Result<()> {
         match result.context("linux.resources.devices") {
             Err(error) if self.rights != Rights::Root && is_refused(&error) => {
-                log::debug(|| format!("go on without device rules: {error:#}"));
+                log::debug(|| format!("go on without device rules: {}", error::line(&error)));
                 Ok(())
             }
             other => other,
@@ -313,7 +313,7 @@ impl Plan {
         match given {
             // Only root may give to others.
             Err(error) if self.rights != Rights::Root && is_refused(&error) => {
-                log::debug(|| format!("go on as the owner: {error:#}"));
+                log::debug(|| format!("go on as the owner: {}", error::line(&error)));
             }
             other => other?,
         }
@@ -357,13 +357,13 @@ fn enable_controllers(mount: &Path, directory: &Path) -> Result<()> {
             continue;
         }
         let Err(error) = write(&file, &all) else { continue };
-        log::debug(|| format!("enable cgroup controllers: {error:#}"));
+        log::debug(|| format!("enable cgroup controllers: {}", error::line(&error)));
         if is_busy(&error) {
             continue;
         }
         for name in missing {
             if let Err(error) = write(&file, &format!("+{name}")) {
-                log::debug(|| format!("cgroup controller {name}: {error:#}"));
+                log::debug(|| format!("cgroup controller {name}: {}", error::line(&error)));
             }
         }
     }

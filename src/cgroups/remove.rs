@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{Record, processes, systemd};
-use crate::log;
+use crate::{error, log};
 
 /// How long a cgroup may stay busy after its last process ended.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ impl Record {
     pub fn remove(&self) -> Result<()> {
         if let Some(Err(error)) = self.unit.as_ref().map(systemd::Unit::stop) {
             // It notices by itself that the cgroup is gone.
-            log::warn(format!("{error:#}"));
+            log::warn(error::line(&error));
         }
         for place in &self.groups {
             tree(&place.directory)?;

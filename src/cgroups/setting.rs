@@ -87,7 +87,7 @@ impl Setting {
                 directory.display()
             );
         }
-        bail!("linux.resources.{json}: {what}{file:?} can't be set: this kernel has no such file")
+        bail!("linux.resources.{json}: {what}{file:?} can't be set: this kernel does not have it")
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod caps;
+pub mod failure;
 pub mod io_priority;
 pub mod keyring;
 pub mod label;
@@ -19,18 +20,18 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use ::caps::Capability;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::unistd::{Pid, fchdir, getcwd};
 use oci_spec::runtime::{self, Spec};
 
-use crate::error;
 use crate::procfs::Procfs;
 use crate::resolve::{Missing, Root};
 use crate::sys;
 use crate::sys::caps::{SYS_ADMIN, Sets};
+use failure::Step;
 use program::Program;
 
 /// What the `process` object asks for, checked and owned.
@@ -80,7 +81,10 @@ impl Process {
             no_new_privileges: process.no_new_privileges() == Some(true),
             labels: label::Labels::from_spec(process),
             oom_score_adj: process.oom_score_adj(),
-            scheduler: process.scheduler().as_ref().map(scheduler::Scheduler::from_spec),
+            scheduler: process
+                .scheduler()
+                .as_ref()
+                .map(|scheduler| scheduler::Scheduler::from_spec(scheduler, spec)),
             io_priority: process.io_priority().as_ref().map(io_priority::IoPriority::from_spec),
             memory_policy: linux
                 .and_then(|linux| linux.memory_policy().as_ref())
@@ -264,8 +268,7 @@ impl Process {
     }
 
     fn cwd_error(&self, number: Errno) -> anyhow::Error {
-        let (cwd, why) = (self.cwd.display(), error::errno(number));
-        anyhow!("process.cwd: chdir to cwd ({cwd:?}) set in config.json failed: {why}")
+        Error::msg(failure::text(Step::Enter(&self.cwd), number))
     }
 }
 

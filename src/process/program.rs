@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::ffi::CString;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, faccessat};
 
-use crate::error;
+use super::failure::{self, Step};
 use crate::sys::process::{Vector, execve};
 use crate::sys::stat::kind;
 
@@ -34,7 +34,7 @@ impl Program {
     pub(super) fn find(args: &[CString], env: Vec<String>) -> Result<Self> {
         let name = args.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let path = env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
-        let found = look_up(&name, path).map_err(|why| anyhow!("exec: {name:?}: {why}"))?;
+        let found = look_up(&name, path).map_err(Error::msg)?;
         let strings = env.iter().map(|entry| CString::new(entry.as_str()));
         let strings = strings.collect::<Result<_, _>>().context("process.env")?;
         Ok(Self {
@@ -55,18 +55,13 @@ impl Program {
     #[must_use]
     pub fn execute(&self) -> anyhow::Error {
         let number = execve(&self.path, &self.argv, &self.envp);
-        anyhow!("exec {}: {}", self.path.to_string_lossy(), error::errno(number))
+        Error::msg(failure::text(Step::Execute(&self.path.to_string_lossy()), number))
     }
 }
 
 fn look_up(name: &str, path: &str) -> Result<String, String> {
     if name.contains('/') {
-        return executable(name).map(|()| name.to_string()).map_err(|number| match number {
-            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG => {
-                format!("stat {name}: {}", error::errno(number))
-            }
-            number => error::errno(number),
-        });
+        return executable(name).map(|()| name.to_string());
     }
     let directories = path.split(':').filter(|_| !path.is_empty() && !name.is_empty());
     for directory in directories {
@@ -79,19 +74,23 @@ fn look_up(name: &str, path: &str) -> Result<String, String> {
             }
         }
     }
-    Err("executable file not found in $PATH".to_string())
+    Err(failure::not_in_path(name))
 }
 
-fn executable(path: &str) -> nix::Result<()> {
-    let stat = stat(path)?;
+fn executable(path: &str) -> Result<(), String> {
+    let stat = stat(path).map_err(|number| failure::text(Step::Look(path), number))?;
+    let fails = |number| Err(failure::text(Step::Check(path), number));
     if kind(&stat) == SFlag::S_IFDIR {
-        return Err(Errno::EISDIR);
+        return fails(Errno::EISDIR);
     }
     // Root may read anything but execute only what has some x bit; the kernel knows the rest,
     // noexec mounts included.
     match faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
+        // A kernel that does not know the call, or a sandbox that forbids it: the bits decide.
         Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) if stat.st_mode & 0o111 != 0 => Ok(()),
-        other => other,
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => fails(Errno::EACCES),
+        Err(number) => fails(number),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -136,21 +135,23 @@ mod tests {
 
     #[test]
     fn lookups_read_as_in_go() {
-        let not_found = "executable file not found in $PATH";
+        let not_found = |name: &str| Err(failure::not_in_path(name));
+        let fails = |step, number| Err(failure::text(step, number));
         for (name, path, want) in [
-            ("sh", "/nonexistent:/bin", Ok("/bin/sh")),
-            ("sh", "/bin/", Ok("/bin/sh")),
-            ("/bin/sh", "", Ok("/bin/sh")),
-            ("sh", "", Err(not_found)),
-            ("", "/bin", Err(not_found)),
-            ("nosuch", "/bin", Err(not_found)),
-            ("/nosuch", "/bin", Err("stat /nosuch: no such file or directory")),
-            ("/etc/passwd/x", "/bin", Err("stat /etc/passwd/x: not a directory")),
-            ("/etc", "/bin", Err("is a directory")),
-            ("/etc/passwd", "/bin", Err("permission denied")),
+            ("sh", "/nonexistent:/bin", Ok("/bin/sh".to_string())),
+            ("sh", "/bin/", Ok("/bin/sh".to_string())),
+            ("/bin/sh", "", Ok("/bin/sh".to_string())),
+            ("sh", "", not_found("sh")),
+            ("", "/bin", not_found("")),
+            ("nosuch", "/bin", not_found("nosuch")),
+            // A file that cannot be executed is none in a directory of the path.
+            ("passwd", "/etc", not_found("passwd")),
+            ("/nosuch", "/bin", fails(Step::Look("/nosuch"), Errno::ENOENT)),
+            ("/etc/passwd/x", "/bin", fails(Step::Look("/etc/passwd/x"), Errno::ENOTDIR)),
+            ("/etc", "/bin", fails(Step::Check("/etc"), Errno::EISDIR)),
+            ("/etc/passwd", "/bin", fails(Step::Check("/etc/passwd"), Errno::EACCES)),
         ] {
-            let got = look_up(name, path);
-            assert_eq!(got.as_deref().map_err(String::as_str), want, "{name} in {path}");
+            assert_eq!(look_up(name, path), want, "{name} in {path}");
         }
     }
 }

@@ -123,8 +123,8 @@ impl Rootfs {
         user_namespace: bool,
     ) -> Result<Self> {
         let mounts = spec.mounts().iter().flatten().enumerate();
-        let mounts =
-            mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle, user_namespace));
+        let mounts = mounts
+            .map(|(index, mount)| Mount::from_spec(index, mount, (bundle, path), user_namespace));
         let mut mounts: Vec<_> = mounts.collect::<Result<_>>()?;
         let linux = spec.linux().as_ref();
         let label = linux.and_then(|linux| linux.mount_label().clone());

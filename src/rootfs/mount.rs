@@ -75,15 +75,18 @@ pub(super) enum Kind {
     Remount,
 }
 
+/// What every error of this mount says first, in runc's words.
 impl fmt::Display for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let destination = self.destination.display();
-        match &self.kind {
-            Kind::Bind { source, .. } => write!(f, "bind {} at {destination}", source.display()),
-            Kind::Fs { fstype, .. } => write!(f, "mount {fstype} at {destination}"),
-            Kind::Cgroup => write!(f, "mount cgroup at {destination}"),
-            Kind::Remount => write!(f, "remount {destination}"),
-        }
+        let (source, what) = match &self.kind {
+            Kind::Bind { source, .. } => (source.to_string_lossy(), "bind"),
+            Kind::Fs { fstype, source } => (source.into(), fstype.as_str()),
+            Kind::Cgroup => ("cgroup".into(), "cgroup"),
+            Kind::Remount => ("".into(), "remount"),
+        };
+        let (index, destination) = (self.index, self.destination.display());
+        write!(f, "error mounting \"{source}\" to rootfs at \"{destination}\": ")?;
+        write!(f, "mounts[{index}]: {what}")
     }
 }
 
@@ -95,14 +98,15 @@ pub(super) fn is_bound_dev(mount: &oci_spec::runtime::Mount) -> bool {
 
 impl Mount {
     /// Takes over one entry of a checked document. Relative sources of bind mounts count from
-    /// `bundle` (MNT-08), relative destinations from the container's root (MNT-06).
+    /// `bundle` (MNT-08), relative destinations from the container's root (MNT-06). A destination
+    /// that begins with the path of that on the host, `rootfs`, is below it, as for runc.
     ///
     /// # Errors
     /// For options that contradict the kind of mount, and for places nobody may mount on.
     pub(super) fn from_spec(
         index: usize,
         mount: &oci_spec::runtime::Mount,
-        bundle: &Path,
+        (bundle, rootfs): (&Path, &Path),
         user_namespace: bool,
     ) -> Result<Self> {
         let options = Options::parse(mount.options().iter().flatten().map(String::as_str));
@@ -116,7 +120,8 @@ impl Mount {
         };
         let id_map = IdMap::from_spec(mount, &kind, options.id_map, user_namespace)
             .with_context(|| format!("mounts[{index}]"))?;
-        let destination = clean(mount.destination());
+        let destination = mount.destination();
+        let destination = clean(destination.strip_prefix(rootfs).unwrap_or(destination));
         let mount = Self { index, destination, kind, options, id_map, label: None };
         mount.check().with_context(|| format!("mounts[{index}]"))?;
         Ok(mount)
@@ -171,7 +176,7 @@ impl Mount {
 
     /// Adds what every error of this mount says first.
     pub(super) fn context<T>(&self, result: Result<T>) -> Result<T> {
-        result.with_context(|| format!("mounts[{}]: {self}", self.index))
+        result.with_context(|| self.to_string())
     }
 
     /// Attaches the mount below `root` and returns it.
@@ -188,7 +193,7 @@ impl Mount {
             Kind::Bind { source, recursive } => {
                 let mount = match prepared {
                     Some(Prepared::Source(mount)) => mount,
-                    _ => self.open_source(calls, source, *recursive)?,
+                    other => self.open_mapped(calls, (source, *recursive), other)?,
                 };
                 self.attach_bind(calls, root, mount)
             }
@@ -207,6 +212,19 @@ impl Mount {
     ) -> Result<OwnedFd> {
         let from = self.find_source(source)?;
         calls.copy(from.as_fd(), recursive).with_context(|| source.display().to_string())
+    }
+
+    fn open_mapped(
+        &self,
+        calls: &Calls,
+        (source, recursive): (&Path, bool),
+        prepared: Option<Prepared>,
+    ) -> Result<OwnedFd> {
+        let mount = self.open_source(calls, source, recursive)?;
+        if let (Some(map), Some(Prepared::Namespace(namespace))) = (&self.id_map, prepared) {
+            map.apply(&mount, &namespace)?;
+        }
+        Ok(mount)
     }
 
     /// Opens the source of a bind mount itself.
@@ -263,10 +281,8 @@ impl Mount {
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
         // These three cannot have one.
-        let label = self
-            .label
-            .as_deref()
-            .filter(|_| !matches!(fstype.as_str(), "proc" | "sysfs" | "mqueue"));
+        let has_labels = !["proc", "sysfs", "mqueue"].contains(&fstype.as_str());
+        let label = self.label.as_deref().filter(|_| has_labels);
         let flags = &flags.collect::<Vec<_>>();
         calls.new_fs(&NewFs { fstype, source, flags, data: &data, attributes, label })
     }
@@ -354,11 +370,11 @@ impl Mount {
         } else {
             root.open_or_make(&self.destination, missing)
         };
-        let (target, made) = match target {
-            Err(Errno::ELOOP) if self.is_of_the_kernel() => {
-                bail!("the destination must not be a link")
+        let (target, made) = match (target, &self.kind) {
+            (Err(Errno::ELOOP), Kind::Fs { fstype, .. }) if self.is_of_the_kernel() => {
+                bail!("filesystem \"{fstype}\" must be mounted on ordinary directory")
             }
-            other => other.context("open the destination")?,
+            (other, _) => other.context("open the destination")?,
         };
         match (directory, is_directory(&target)?) {
             (true, false) => bail!("not a directory: the destination, but the source is one"),
@@ -406,7 +422,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn mount(value: Value) -> Result<Mount> {
-        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), Path::new("/bundle"), false)
+        let paths = (Path::new("/bundle"), Path::new("/bundle/rootfs"));
+        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), paths, false)
     }
 
     #[test]
@@ -427,6 +444,16 @@ mod tests {
                 bind("/d", true),
             ),
             (json!({"destination": "/a", "options": ["remount", "ro"]}), "/a", Kind::Remount),
+            (
+                json!({"destination": "/bundle/rootfs/a/b", "options": ["remount"]}),
+                "/a/b",
+                Kind::Remount,
+            ),
+            (
+                json!({"destination": "/rootfs/a", "options": ["remount"]}),
+                "/rootfs/a",
+                Kind::Remount,
+            ),
             (
                 json!({"destination": "/sys/fs/cgroup", "type": "cgroup"}),
                 "/sys/fs/cgroup",

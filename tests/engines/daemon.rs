@@ -167,6 +167,7 @@ pub fn make_image() -> String {
     for name in programs.lines().filter(|name| *name != "busybox") {
         symlink("busybox", root.join("bin").join(name)).expect("make a link");
     }
+    symlink("loop", root.join("etc/loop")).expect("make a link");
     for (name, text) in [
         ("passwd", "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n"),
         ("group", "root:x:0:\nstaff:x:50:me\nme:x:1000:\n"),

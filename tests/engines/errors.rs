@@ -26,6 +26,14 @@ fn wrong_commands() {
         compared(&[], &[program]).fails(code, text);
         compared(&["--entrypoint", program], &[]).fails(code, text);
     }
+    // No text of these means anything to Docker.
+    let long = format!("/{}", "x".repeat(300));
+    for (program, text) in [
+        ("/etc/loop", "exec: \"/etc/loop\": stat /etc/loop: too many levels of symbolic links"),
+        (long.as_str(), "file name too long"),
+    ] {
+        compared(&[], &[program]).fails(125, text);
+    }
     // Docker's client and daemon disagree about these, from version to version.
     for (program, text) in [
         ("/etc", "exec: \"/etc\": is a directory"),

@@ -59,7 +59,7 @@ fn nobody_listens() {
     let case = case();
     let bus = Bus::new(&case.dir, PLAYS);
     bus.vanish();
-    let error = format!("connect to D-Bus: {}/bus: No such file", case.dir.display());
+    let error = format!("connect to D-Bus: {}/bus: no such file or directory", case.dir.display());
     runtime(&case, &bus, &["create", &case.id]).fails(1, &error);
     assert_eq!(case.leftovers(), Vec::<String>::new());
 }

@@ -150,7 +150,8 @@ const TAKEN_BACK: [(&str, &str); 6] = [
 ];
 
 fn options_of_the_source_can_be_taken_back() {
-    for (set, clear) in TAKEN_BACK {
+    // Access times are kept: see `as_runc::a_bind_keeps_access_times_that_no_word_sets`.
+    for (set, clear) in TAKEN_BACK.into_iter().filter(|(set, _)| !set.ends_with("atime")) {
         let mut case = Case::new(&["report"]);
         case.set("/mounts/6", bind(&case.dir.join("tree"), "/mnt", &[clear]));
         let report = report(&run_among_mounts(&case, &tree(set)));
@@ -232,7 +233,7 @@ fn types_of_servers_go_to_the_kernel() {
     assert!(line.contains(" - fuse.probe server rw,user_id=0,group_id=0"), "{line}");
     // The helper programs of mount(8) are nobody's; what the kernel says is told.
     case.set("/mounts/6", mount("nfs"));
-    case.run().fails(1, "mounts[6]: mount nfs at /mnt: ");
+    case.run().fails(1, "mounts[6]: nfs: ");
 }
 
 /// It could be anything that another container may write: RESOLVE_NO_XDEV.
@@ -244,8 +245,8 @@ fn a_mount_in_place_of_proc_or_sys_is_refused() {
             format!("{runtime} --root {} run {} 2>&1 || true; exit 0", root.display(), case.id);
         let script = format!("mount -t tmpfs x rootfs/{name}; {run}");
         let error = run_among_mounts(&case, &script);
-        let want = format!("at /{name}: open the destination: invalid cross-device link");
-        assert!(error.contains(&want), "{error}");
+        let want = "open the destination: invalid cross-device link";
+        assert!(error.contains(want), "{error}");
     }
 }
 
@@ -254,9 +255,9 @@ fn what_the_kernel_does_not_know_is_named() {
         (
             "nosuchfs",
             json!([]),
-            "mounts[6]: mount nosuchfs at /mnt: fsopen nosuchfs: no such device",
+            "error mounting \"s\" to rootfs at \"/mnt\": mounts[6]: nosuchfs: fsopen nosuchfs: no such device",
         ),
-        ("tmpfs", json!(["foo=bar"]), "mounts[6]: mount tmpfs at /mnt: option \"foo=bar\""),
+        ("tmpfs", json!(["foo=bar"]), "mounts[6]: tmpfs: option \"foo=bar\""),
         ("tmpfs", json!(["size=x"]), "option \"size=x\""),
     ] {
         let mount =

@@ -9,6 +9,7 @@
 mod harness;
 
 mod activation;
+mod as_runc;
 mod attacks;
 mod bad_input;
 mod bus;
@@ -16,9 +17,12 @@ mod capabilities;
 mod cgroups;
 mod cgroups_v2;
 mod commands;
+mod containerd_lines;
 mod controllers;
 mod documents;
 mod drop_in;
+mod engine_errors;
+mod engine_texts;
 mod events;
 mod exec;
 mod exec_cgroups;
@@ -36,6 +40,7 @@ mod mounts;
 mod namespaces;
 mod net_devices;
 mod pausing;
+mod podman_lines;
 mod process;
 mod races;
 mod rootfs;
@@ -76,6 +81,7 @@ fn is_meant(name: &str) -> bool {
 fn main() -> ExitCode {
     let suites = [
         Suite { name: "activation", tests: activation::TESTS },
+        Suite { name: "as_runc", tests: as_runc::TESTS },
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "bus", tests: bus::TESTS },
@@ -83,9 +89,12 @@ fn main() -> ExitCode {
         Suite { name: "cgroups", tests: cgroups::TESTS },
         Suite { name: "cgroups_v2", tests: cgroups_v2::TESTS },
         Suite { name: "commands", tests: commands::TESTS },
+        Suite { name: "containerd_lines", tests: containerd_lines::TESTS },
         Suite { name: "controllers", tests: controllers::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "drop_in", tests: drop_in::TESTS },
+        Suite { name: "engine_errors", tests: engine_errors::TESTS },
+        Suite { name: "engine_texts", tests: engine_texts::TESTS },
         Suite { name: "events", tests: events::TESTS },
         Suite { name: "exec", tests: exec::TESTS },
         Suite { name: "exec_cgroups", tests: exec_cgroups::TESTS },
@@ -103,6 +112,7 @@ fn main() -> ExitCode {
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "net_devices", tests: net_devices::TESTS },
         Suite { name: "pausing", tests: pausing::TESTS },
+        Suite { name: "podman_lines", tests: podman_lines::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "races", tests: races::TESTS },
         Suite { name: "rootfs", tests: rootfs::TESTS },

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, schema};
-use crate::log;
+use crate::{error, log};
 
 /// The group of a container: facts for its state on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub(super) fn make(plan: &Plan, root: &Path) -> Result<Record> {
     let mut record = Record { root: root.to_path_buf(), group, own, monitor: None };
     record.fill(plan, new).inspect_err(|_| {
         let undone = Record { own: new, ..record.clone() }.remove();
-        undone.unwrap_or_else(|error| log::warn(format!("undo create: {error:#}")));
+        undone.unwrap_or_else(|error| log::warn(format!("undo create: {}", error::line(&error))));
     })?;
     Ok(record)
 }
@@ -106,7 +106,7 @@ impl Record {
             let former = present.lines().filter(|line| kinds.contains(&kind(line)));
             let former: Vec<_> = former.map(|line| line.trim().to_string()).collect();
             if let Err(error) = self.write_lines(&former) {
-                log::warn(format!("undo update: {error:#}"));
+                log::warn(format!("undo update: {}", error::line(&error)));
             }
         })
     }

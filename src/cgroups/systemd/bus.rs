@@ -18,6 +18,7 @@ use nix::sys::time::TimeVal;
 
 use super::message::{self, FIXED, Kind, Message, Target};
 use super::value::Value;
+use crate::error;
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -136,7 +137,7 @@ impl Bus {
             let stream = match open(address) {
                 Ok(stream) => stream,
                 Err(errno) => {
-                    failed.push(format!("{address}: {}", errno.desc()));
+                    failed.push(format!("{address}: {}", error::errno(errno)));
                     continue;
                 }
             };

@@ -30,7 +30,7 @@ use self::value::Value;
 use super::Plan;
 use super::setting::Setting;
 use super::subgroup::Subgroups;
-use crate::log;
+use crate::{error, log};
 
 pub(super) use properties::round;
 
@@ -271,7 +271,7 @@ impl Unit {
     fn reset(&self, bus: &mut Bus) {
         let reset = bus.call(MANAGER, "ResetFailedUnit", &[Value::text(&self.name)]);
         if let Err(error) = reset.or_else(|error| no_such_unit(error).map(|()| vec![])) {
-            log::debug(|| format!("{error:#}"));
+            log::debug(|| error::line(&error));
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod bus;
 mod case;
 pub mod compare;
+pub mod engine;
 pub mod host;
 pub mod ordinary;
 mod process;

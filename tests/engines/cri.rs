@@ -50,9 +50,14 @@ fn whole(pattern: &str) -> String {
 
 #[track_caller]
 fn passes(pattern: &str) {
-    let run = |handler: &str| {
+    compare(|handler| {
         Engine::start().test(handler, &["-test.v", &format!("-test.run={}", whole(pattern))])
-    };
+    });
+}
+
+/// Runs tests, and where they do not pass says whether they do with runc.
+#[track_caller]
+pub fn compare(run: impl Fn(&str) -> Output) {
     let passed = |seen: &Output| seen.code == 0 && seen.stdout.contains("--- PASS: ");
     let ours = run(OURS);
     if passed(&ours) {

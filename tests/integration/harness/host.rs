@@ -72,6 +72,9 @@ const CRI: [&str; 4] = ["pkill", "lsof", "containerd", "ctr"];
 /// containerd's tests of its CRI plugin, as the Makefile has built them.
 pub const CRI_TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/engines/cri-tests");
 
+/// Our own tests of pods.
+pub const POD_TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/engines/pod-tests");
+
 /// Where distributions keep the plugins that make networks.
 pub const NETWORK_PLUGINS: &str = "/usr/lib/cni";
 
@@ -139,7 +142,7 @@ impl Needs {
 
 fn missing_of_cri() -> Option<String> {
     let bridge = Path::new(NETWORK_PLUGINS).join("bridge");
-    let mut files = [Path::new(CRI_TESTS), &bridge].into_iter();
+    let mut files = [Path::new(CRI_TESTS), Path::new(POD_TESTS), &bridge].into_iter();
     let file = files.find(|file| !file.exists()).map(|file| file.display().to_string());
     let program = CRI.iter().find(|name| !has_program(name)).map(ToString::to_string);
     file.or(program).map(|name| format!("needs {name}"))

@@ -74,6 +74,21 @@ impl Engine {
         Output::of(command.env("PATH", format!("{place}/bin:{path}")))
     }
 
+    /// Runs those of our own tests that have this name, and ends if they do not.
+    pub fn own_test(&self, handler: &str, name: &str) -> Output {
+        Output::of(
+            Command::new(host::built_for_engines(host::POD_TESTS))
+                .current_dir(&self.directory)
+                .args([
+                    "-test.v".to_string(),
+                    format!("-test.run=^{name}$"),
+                    format!("-cri-endpoint=unix://{}", self.socket().display()),
+                    format!("-runtime-handler={handler}"),
+                    "-image=docker.io/library/pods:latest".to_string(),
+                ]),
+        )
+    }
+
     fn socket(&self) -> PathBuf {
         self.directory.join("containerd.sock")
     }

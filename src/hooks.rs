@@ -4,20 +4,22 @@
 //! up. What it writes is kept for the error text, the last part of it; a hook that leaves a
 //! process behind with its pipes open does not hold us up.
 
+mod outcome;
 mod outputs;
 mod running;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime;
 use serde::{Deserialize, Serialize};
 
+use self::outcome::outcome;
 use self::outputs::Outputs;
 use self::running::Running;
 use crate::{error, log};
@@ -246,15 +248,6 @@ impl Hook {
     }
 }
 
-/// Go's words for how a process ended; runc's callers know them.
-fn outcome(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "ended".to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,7 +275,7 @@ mod tests {
                 None,
                 Err("exit status 3, stdout: out, stderr: err"),
             ),
-            ("kill -9 $$", None, Err("signal 9")),
+            ("kill -9 $$", None, Err("signal: killed")),
             ("exec sleep 1000", Some(1), Err("hook ran past specified timeout of 1.0s")),
         ] {
             match (run(script, timeout), want) {

@@ -18,6 +18,10 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
+/// The level of lines for developers. They are records everywhere, so that the many lines that one
+/// may have stay together.
+const DEBUG: &str = "debug";
+
 /// How lines of the log look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -58,7 +62,7 @@ pub fn open(debug: bool, format: Format, file: Option<&Path>) -> Result<()> {
 /// Writes a line that only `--debug` shows. The text is made only then.
 pub fn debug<T: Display>(text: impl FnOnce() -> T) {
     if let Some(log) = LOG.get().filter(|log| log.debug) {
-        log.write("debug", &text().to_string());
+        log.write(DEBUG, &text().to_string());
     }
 }
 
@@ -116,8 +120,8 @@ impl Log {
 
     fn write(&self, level: &str, text: &str) {
         let line = match (&self.file, self.format) {
-            (None, Format::Text) => return to_stderr(level, text),
-            (Some(_), Format::Text) => {
+            (None, Format::Text) if level != DEBUG => return to_stderr(level, text),
+            (_, Format::Text) => {
                 format!("time={:?} level={level} msg={text:?}\n", timestamp())
             }
             (_, Format::Json) => {

@@ -35,7 +35,8 @@ impl Access {
         let bit = |letter| match letter {
             'm' => MKNOD,
             'r' => READ,
-            _ => WRITE,
+            'w' => WRITE,
+            _ => 0,
         };
         Self(letters.chars().map(bit).fold(0, |bits, bit| bits | bit))
     }

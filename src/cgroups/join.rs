@@ -103,7 +103,8 @@ impl Record {
                 Err(error) if unified && !below.is_given() && is_gone(&error) => {
                     return self.open_cgroup_of(procfs, init);
                 }
-                other => other?,
+                // No number: it goes there by itself, or is born there.
+                other => other.context("error adding pid to cgroups")?,
             }
         }
         Ok(entry)

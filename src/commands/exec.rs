@@ -48,7 +48,7 @@ fn exec(global: &Global, args: Exec) -> Result<i32> {
     let (detach, socket) = (args.detach, args.console_socket.as_deref());
     let plan = plan(&container, &args)?;
     terminal::check(Some(&plan.process), detach, socket)?;
-    log::debug(|| format!("{plan:#?}"));
+    log::debug(|| format!("{plan:?}"));
     let signals = Signals::hold()?;
     let Sides { console, caller } = console::prepare(Some(&plan.process), socket)?;
     let request = Request {

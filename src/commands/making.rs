@@ -70,7 +70,7 @@ pub(super) fn make(
     ensure!(runnable, "process: required to run a container");
     let (detach, socket) = (then != Then::StartAttached, args.console_socket.as_deref());
     terminal::check(plan.process.as_ref(), detach, socket)?;
-    log::debug(|| format!("{plan:#?}"));
+    log::debug(|| format!("{plan:?}"));
     let Sides { console, caller } = console::prepare(plan.process.as_ref(), socket)?;
     let request = Request {
         store: &global.store,

@@ -117,9 +117,16 @@ fn dispatch(options: cli::Global, command: Option<Command>) -> Result<i32> {
     }
 }
 
-/// dockerd takes the word after `version` and go-runc the whole (ENGINES 2).
+/// What the program was made from: who makes packages may say it more exactly.
+const COMMIT: &str = match option_env!("ORLOP_COMMIT") {
+    Some(commit) => commit,
+    None => concat!("v", env!("CARGO_PKG_VERSION")),
+};
+
+/// dockerd takes the words after `version` and `commit:`, and go-runc the whole (ENGINES 2).
 fn version() -> Result<i32> {
-    output(&format!("{} version {VERSION}\nspec: {}\n", name(), crate::spec::VERSION))?;
+    let (name, spec) = (name(), crate::spec::VERSION);
+    output(&format!("{name} version {VERSION}\ncommit: {COMMIT}\nspec: {spec}\n"))?;
     Ok(0)
 }
 
@@ -130,7 +137,7 @@ fn store(option: Option<PathBuf>) -> Result<Store> {
         if path.as_os_str() == "/" {
             bail!("Option --root argument should not be set to /");
         }
-        return Ok(Store::new(path));
+        return Ok(Store::named(path));
     }
     // Podman sets it to nothing for root, which counts as not set.
     let of_user = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());

@@ -110,9 +110,7 @@ fn prepare_mounts(
 /// How init comes to its mount namespace. Hooks before the change of root expect the mounts of the
 /// container among those of the host.
 fn way(plan: &Plan) -> Way {
-    let alone = plan.namespaces.case() == Case::Plain
-        && plan.namespaces.is_new(Kind::Mount)
-        && !plan.hooks.any_before_root();
+    let alone = plan.namespaces.is_new(Kind::Mount) && !plan.hooks.any_before_root();
     let way = if alone { plan.rootfs.way(plan.cgroup_view.as_ref()) } else { Way::Copied };
     log::debug(|| format!("mount namespace: {way:?}"));
     way
@@ -246,7 +244,8 @@ impl Attempt<'_> {
         let made_by_init = if setup.way == Way::Made { Kind::Mount.flag() } else { 0 };
         let flags = |placed: bool| match case {
             Case::Joined => 0,
-            Case::Plain | Case::NewUser => namespaces.clone_flags(placed) & !made_by_init,
+            Case::Plain => namespaces.clone_flags(placed) & !made_by_init,
+            Case::NewUser => namespaces.clone_flags(placed),
         };
         setup.placed_by_clone = setup.cgroups.unified().is_some() && self.plan.cgroups.is_v2();
         let mut cloned = clone3(flags(setup.placed_by_clone), setup.cgroups.unified());

@@ -58,7 +58,8 @@ impl Container {
 pub fn signal(text: &str) -> Result<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return match number {
-            1..=64 => Ok(number),
+            // None at all: kill(2) then only looks whether somebody is there.
+            0..=64 => Ok(number),
             _ => bail!("unknown signal {text:?}"),
         };
     }
@@ -112,7 +113,7 @@ mod tests {
             ("RTMAX-2", Some(62)),
             ("RTMAX", Some(64)),
             ("64", Some(64)),
-            ("0", None),
+            ("0", Some(0)),
             ("65", None),
             ("-1", None),
             ("", None),

@@ -75,19 +75,27 @@ pub struct Store {
     path: PathBuf,
     /// It is in a directory that a desktop tidies up.
     tidied: bool,
+    /// The caller has named it, so that it is a mistake if it is not there.
+    named: bool,
 }
 
 impl Store {
     /// Uses `path`, which need not exist yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, tidied: false }
+        Self { path, tidied: false, named: false }
+    }
+
+    /// Uses `path`, which the caller has named.
+    #[must_use]
+    pub fn named(path: PathBuf) -> Self {
+        Self { path, tidied: false, named: true }
     }
 
     /// Uses `path` in `XDG_RUNTIME_DIR`.
     #[must_use]
     pub fn in_runtime_directory(path: PathBuf) -> Self {
-        Self { path, tidied: true }
+        Self { path, tidied: true, named: false }
     }
 
     /// Makes the directory for a new container and locks it.
@@ -176,11 +184,13 @@ impl Store {
     /// The ids of all containers, sorted.
     ///
     /// # Errors
-    /// Those of reading the directory; that it is not there means that there are none.
+    /// Those of reading the directory. If nobody has named it and it is not there, there are none.
     pub fn ids(&self) -> Result<Vec<String>> {
         let context = || format!("read {}", self.path.display());
         let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.named => {
+                return Ok(Vec::new());
+            }
             other => other.with_context(context)?,
         };
         let mut ids = Vec::new();

@@ -81,7 +81,10 @@ impl Process {
             no_new_privileges: process.no_new_privileges() == Some(true),
             labels: label::Labels::from_spec(process),
             oom_score_adj: process.oom_score_adj(),
-            scheduler: process.scheduler().as_ref().map(scheduler::Scheduler::from_spec),
+            scheduler: process
+                .scheduler()
+                .as_ref()
+                .map(|scheduler| scheduler::Scheduler::from_spec(scheduler, spec)),
             io_priority: process.io_priority().as_ref().map(io_priority::IoPriority::from_spec),
             memory_policy: linux
                 .and_then(|linux| linux.memory_policy().as_ref())

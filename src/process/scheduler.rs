@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use oci_spec::runtime::{self, LinuxSchedulerFlag, LinuxSchedulerPolicy};
+use oci_spec::runtime::{self, LinuxSchedulerFlag, LinuxSchedulerPolicy, Spec};
 
 use crate::sys::scheduler::{Attributes, set_attributes};
 
@@ -11,10 +11,15 @@ use crate::sys::scheduler::{Attributes, set_attributes};
 pub struct Scheduler {
     attributes: Attributes,
     name: LinuxSchedulerPolicy,
+    /// The container has not all processors of the machine.
+    pinned: bool,
 }
 
 impl Scheduler {
-    pub(super) fn from_spec(spec: &runtime::Scheduler) -> Self {
+    pub(super) fn from_spec(spec: &runtime::Scheduler, container: &Spec) -> Self {
+        let resources = container.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let cpu = resources.and_then(|resources| resources.cpu().as_ref());
+        let cpus = cpu.and_then(|cpu| cpu.cpus().as_deref()).unwrap_or_default();
         let flags = spec.flags().iter().flatten().map(|flag| bit(*flag));
         let attributes = Attributes {
             policy: number(*spec.policy()),
@@ -25,7 +30,7 @@ impl Scheduler {
             deadline: spec.deadline().unwrap_or(0),
             period: spec.period().unwrap_or(0),
         };
-        Self { attributes, name: *spec.policy() }
+        Self { attributes, name: *spec.policy(), pinned: !cpus.is_empty() }
     }
 
     /// Sets it for the calling process and those that it will make.
@@ -34,6 +39,10 @@ impl Scheduler {
     /// EPERM without `CAP_SYS_NICE`, EINVAL for what this kernel does not know.
     pub(super) fn apply(&self) -> Result<()> {
         match set_attributes(self.attributes) {
+            // sched_setattr(2): a deadline is for all processors or for none. runc's words.
+            Err(Errno::EPERM) if self.pinned => Err(Errno::EPERM).context(
+                "process.scheduler: process scheduler can't be used together with AllowedCPUs",
+            ),
             Err(Errno::EPERM) => Err(Errno::EPERM)
                 .with_context(|| format!("process.scheduler: {} needs CAP_SYS_NICE", self.name)),
             other => other.with_context(|| format!("process.scheduler: set {}", self.name)),

@@ -32,15 +32,19 @@ pub(super) struct Device {
 }
 
 /// When the host's node is bound in place of one that is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Bind {
     /// Nobody may make devices in a user namespace.
     Always,
+    /// As before; the copy was made while the host's could be seen.
+    Copy(OwnedFd),
     /// A sandbox may forbid it as well.
     IfDenied,
     /// The host's cannot be seen any more.
     Never,
 }
+
+const TO_BIND: &str = "open the file to bind to";
 
 impl Device {
     /// The default devices, each replaced by a configured one with the same path, and the other
@@ -100,22 +104,34 @@ impl Device {
         let make = || {
             let parent = root.open_parent(&self.path, Missing::MakeDirectory);
             let (dir, name) = parent.context("open its directory")?;
-            // A FIFO is no device: everybody may make one.
-            if bind == Bind::Always && self.kind != SFlag::S_IFIFO {
-                self.bind(calls, &dir, name)
-            } else {
-                self.make_node(calls, &dir, name, bind)
+            match bind {
+                Bind::Always if self.is_bound() => self.bind(calls, &dir, name),
+                Bind::Copy(node) => {
+                    let target = open_mount_point(&dir, name).context(TO_BIND)?;
+                    calls.attach(node.as_fd(), target.as_fd()).context("attach it")
+                }
+                other => self.make_node(calls, &dir, name, matches!(other, Bind::IfDenied)),
             }
         };
-        make().with_context(|| format!("{}: {}", self.json, self.path.display()))
+        self.context(make())
     }
 
-    fn make_node(&self, calls: &Calls, dir: &OwnedFd, name: &OsStr, bind: Bind) -> Result<()> {
+    /// Adds what every error of this device says first.
+    pub(super) fn context<T>(&self, result: Result<T>) -> Result<T> {
+        result.with_context(|| format!("{}: {}", self.json, self.path.display()))
+    }
+
+    /// In a user namespace. A FIFO is no device: everybody may make one.
+    pub(super) fn is_bound(&self) -> bool {
+        self.kind != SFlag::S_IFIFO
+    }
+
+    fn make_node(&self, calls: &Calls, dir: &OwnedFd, name: &OsStr, or_bind: bool) -> Result<()> {
         let number = makedev(self.major, self.minor);
         match mknodat(dir, name, self.kind, self.mode, number) {
             Ok(()) => self.give_away(dir, name),
             Err(Errno::EEXIST) => self.check_existing(dir, name),
-            Err(Errno::EPERM) if bind == Bind::IfDenied => self.bind(calls, dir, name),
+            Err(Errno::EPERM) if or_bind => self.bind(calls, dir, name),
             Err(errno) => Err(errno).context("mknod"),
         }
     }
@@ -142,12 +158,18 @@ impl Device {
     }
 
     fn bind(&self, calls: &Calls, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+        let node = self.open_of_host()?;
+        let target = open_mount_point(dir, name).context(TO_BIND)?;
+        calls.bind(node.as_fd(), target.as_fd())
+    }
+
+    /// Opens the host's node.
+    pub(super) fn open_of_host(&self) -> Result<OwnedFd> {
         let node = open(&self.path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .context("open the host's node")?;
         let stat = fstat(&node).context("stat the host's node")?;
         ensure!(self.is(&stat), "the host has another device there");
-        let target = open_mount_point(dir, name).context("open the file to bind to")?;
-        calls.bind(node.as_fd(), target.as_fd())
+        Ok(node)
     }
 }
 

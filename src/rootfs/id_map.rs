@@ -32,6 +32,8 @@ pub enum Prepared {
     Source(OwnedFd),
     /// The namespace with the mapping for a new file system.
     Namespace(OwnedFd),
+    /// The new file system itself.
+    Made(OwnedFd),
 }
 
 impl IdMap {
@@ -105,7 +107,18 @@ impl Rootfs {
         let mount = self.mounts.get(index).context("there is no such mount")?;
         let possible = mount::descriptor_calls_exist();
         mount.context(possible.then_some(()).context("id-mapped mounts need mount_setattr"))?;
+        if self.may_be_mounted_first(mount) {
+            return Ok(Prepared::Namespace(namespace));
+        }
         mount.context(mount.map_ids(namespace))
+    }
+
+    /// The source of the bind mount is below the root, where only init sees what was mounted before.
+    /// In a user namespace it could not map it.
+    fn may_be_mounted_first(&self, mount: &Mount) -> bool {
+        let inside =
+            matches!(&mount.kind, Kind::Bind { source, .. } if source.starts_with(&self.path));
+        inside && !self.user_namespace
     }
 }
 

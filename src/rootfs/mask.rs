@@ -52,6 +52,9 @@ pub(super) fn hide(
 ) -> Result<()> {
     let mut cover = Cover { calls, root, label, file: None, directory: None };
     for (index, path) in paths.iter().enumerate() {
+        if paths[..index].contains(path) {
+            continue;
+        }
         let Some(target) = find(root, path)? else { continue };
         if fault::skips(|| format!("linux.maskedPaths[{index}]")) {
             continue;

@@ -123,8 +123,8 @@ impl Rootfs {
         user_namespace: bool,
     ) -> Result<Self> {
         let mounts = spec.mounts().iter().flatten().enumerate();
-        let mounts =
-            mounts.map(|(index, mount)| Mount::from_spec(index, mount, bundle, user_namespace));
+        let mounts = mounts
+            .map(|(index, mount)| Mount::from_spec(index, mount, (bundle, path), user_namespace));
         let mut mounts: Vec<_> = mounts.collect::<Result<_>>()?;
         let linux = spec.linux().as_ref();
         let label = linux.and_then(|linux| linux.mount_label().clone());
@@ -188,8 +188,12 @@ impl Rootfs {
         way: Way,
     ) -> Result<Tree> {
         let here = pivot::open_root(&self.path).context("root.path: mount it")?;
+        let mut nodes = HashMap::new();
         let (calls, root) = match way {
-            Way::Made => (Calls::Descriptors, self.make_namespace(&here, &mut prepared)?),
+            Way::Made => {
+                self.take_from_host(&here, &mut prepared, &mut nodes)?;
+                (Calls::Descriptors, self.make_namespace(&here)?)
+            }
             Way::Copied => self.attach_root(procfs, &here)?,
         };
         let mut tree = Tree { root, mounts: Vec::new(), calls, way };
@@ -203,12 +207,13 @@ impl Rootfs {
             };
             tree.mounts.push(mount.context(attached)?);
         }
-        let bind = match way {
-            Way::Made => Bind::Never,
-            Way::Copied if self.user_namespace => Bind::Always,
-            Way::Copied => Bind::IfDenied,
-        };
-        for device in &self.devices {
+        for (index, device) in self.devices.iter().enumerate() {
+            let bind = match (way, nodes.remove(&index)) {
+                (_, Some(node)) => Bind::Copy(node),
+                (Way::Made, None) => Bind::Never,
+                (Way::Copied, None) if self.user_namespace => Bind::Always,
+                (Way::Copied, None) => Bind::IfDenied,
+            };
             device.make(&tree.calls, &tree.root, bind)?;
         }
         if self.own_dev {

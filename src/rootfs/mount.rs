@@ -75,15 +75,18 @@ pub(super) enum Kind {
     Remount,
 }
 
+/// What every error of this mount says first, in runc's words.
 impl fmt::Display for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let destination = self.destination.display();
-        match &self.kind {
-            Kind::Bind { source, .. } => write!(f, "bind {} at {destination}", source.display()),
-            Kind::Fs { fstype, .. } => write!(f, "mount {fstype} at {destination}"),
-            Kind::Cgroup => write!(f, "mount cgroup at {destination}"),
-            Kind::Remount => write!(f, "remount {destination}"),
-        }
+        let (source, what) = match &self.kind {
+            Kind::Bind { source, .. } => (source.to_string_lossy(), "bind"),
+            Kind::Fs { fstype, source } => (source.into(), fstype.as_str()),
+            Kind::Cgroup => ("cgroup".into(), "cgroup"),
+            Kind::Remount => ("".into(), "remount"),
+        };
+        let (index, destination) = (self.index, self.destination.display());
+        write!(f, "error mounting \"{source}\" to rootfs at \"{destination}\": ")?;
+        write!(f, "mounts[{index}]: {what}")
     }
 }
 
@@ -95,14 +98,15 @@ pub(super) fn is_bound_dev(mount: &oci_spec::runtime::Mount) -> bool {
 
 impl Mount {
     /// Takes over one entry of a checked document. Relative sources of bind mounts count from
-    /// `bundle` (MNT-08), relative destinations from the container's root (MNT-06).
+    /// `bundle` (MNT-08), relative destinations from the container's root (MNT-06). A destination
+    /// that begins with the path of that on the host, `rootfs`, is below it, as for runc.
     ///
     /// # Errors
     /// For options that contradict the kind of mount, and for places nobody may mount on.
     pub(super) fn from_spec(
         index: usize,
         mount: &oci_spec::runtime::Mount,
-        bundle: &Path,
+        (bundle, rootfs): (&Path, &Path),
         user_namespace: bool,
     ) -> Result<Self> {
         let options = Options::parse(mount.options().iter().flatten().map(String::as_str));
@@ -116,7 +120,8 @@ impl Mount {
         };
         let id_map = IdMap::from_spec(mount, &kind, options.id_map, user_namespace)
             .with_context(|| format!("mounts[{index}]"))?;
-        let destination = clean(mount.destination());
+        let destination = mount.destination();
+        let destination = clean(destination.strip_prefix(rootfs).unwrap_or(destination));
         let mount = Self { index, destination, kind, options, id_map, label: None };
         mount.check().with_context(|| format!("mounts[{index}]"))?;
         Ok(mount)
@@ -141,8 +146,7 @@ impl Mount {
             Kind::Fs { fstype, .. } => ensure!(!fstype.is_empty(), "type: required"),
             Kind::Cgroup | Kind::Remount => {}
         }
-        let tmpfs = matches!(kind, Kind::Fs { fstype, .. } if fstype == "tmpfs");
-        ensure!(tmpfs || !options.copy_up, "options: \"tmpcopyup\" is for tmpfs only");
+        ensure!(self.is_tmpfs() || !options.copy_up, "options: \"tmpcopyup\" is for tmpfs only");
         self.check_proc()
     }
 
@@ -172,7 +176,7 @@ impl Mount {
 
     /// Adds what every error of this mount says first.
     pub(super) fn context<T>(&self, result: Result<T>) -> Result<T> {
-        result.with_context(|| format!("mounts[{}]: {self}", self.index))
+        result.with_context(|| self.to_string())
     }
 
     /// Attaches the mount below `root` and returns it.
@@ -189,11 +193,11 @@ impl Mount {
             Kind::Bind { source, recursive } => {
                 let mount = match prepared {
                     Some(Prepared::Source(mount)) => mount,
-                    _ => self.open_source(calls, source, *recursive)?,
+                    other => self.open_mapped(calls, (source, *recursive), other)?,
                 };
                 self.attach_bind(calls, root, mount)
             }
-            Kind::Fs { fstype, source } => self.attach_fs(calls, root, (fstype, source), prepared),
+            Kind::Fs { .. } => self.attach_fs(calls, root, prepared),
             Kind::Remount => self.remount(calls, root),
             Kind::Cgroup => bail!("the caller attaches it"),
         }
@@ -208,6 +212,19 @@ impl Mount {
     ) -> Result<OwnedFd> {
         let from = self.find_source(source)?;
         calls.copy(from.as_fd(), recursive).with_context(|| source.display().to_string())
+    }
+
+    fn open_mapped(
+        &self,
+        calls: &Calls,
+        (source, recursive): (&Path, bool),
+        prepared: Option<Prepared>,
+    ) -> Result<OwnedFd> {
+        let mount = self.open_source(calls, source, recursive)?;
+        if let (Some(map), Some(Prepared::Namespace(namespace))) = (&self.id_map, prepared) {
+            map.apply(&mount, &namespace)?;
+        }
+        Ok(mount)
     }
 
     /// Opens the source of a bind mount itself.
@@ -233,34 +250,20 @@ impl Mount {
         Ok(())
     }
 
-    fn attach_fs(
-        &self,
-        calls: &Calls,
-        root: &Root,
-        (fstype, source): (&str, &str),
-        prepared: Option<Prepared>,
-    ) -> Result<OwnedFd> {
+    fn attach_fs(&self, calls: &Calls, root: &Root, prepared: Option<Prepared>) -> Result<OwnedFd> {
         let (target, made) = self.open_destination(root, true)?;
-        let mut data = self.options.data.clone();
-        if fstype == "tmpfs" && !made {
-            // A tmpfs over /tmp keeps its sticky bit (BXM-09); a mode of the config comes later
-            // and wins.
-            data.insert(0, format!("mode={:04o}", fstat(&target)?.st_mode & 0o7777));
-        }
-        let late = self.read_only_later();
-        let attributes =
-            if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
-        let superblock = self.options.superblock.iter().copied();
-        let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
-        // These three cannot have one.
-        let label =
-            self.label.as_deref().filter(|_| !matches!(fstype, "proc" | "sysfs" | "mqueue"));
-        let flags = &flags.collect::<Vec<_>>();
-        let fs = NewFs { fstype, source, flags, data: &data, attributes, label };
-        let mount = calls.new_fs(&fs)?;
-        if let (Some(map), Some(Prepared::Namespace(namespace))) = (&self.id_map, &prepared) {
-            map.apply(&mount, namespace)?;
-        }
+        // A tmpfs over /tmp keeps its sticky bit (BXM-09).
+        let covered = (self.is_tmpfs() && !made).then(|| fstat(&target)).transpose()?;
+        let mode = covered.map(|stat| format!("mode={:04o}", stat.st_mode & 0o7777));
+        let mount = match (prepared, &self.id_map) {
+            (Some(Prepared::Made(mount)), _) => mount,
+            (Some(Prepared::Namespace(namespace)), Some(map)) => {
+                let mount = self.make_fs(calls, mode)?;
+                map.apply(&mount, &namespace)?;
+                mount
+            }
+            _ => self.make_fs(calls, mode)?,
+        };
         if self.options.copy_up {
             copy_up::copy(target.as_fd(), mount.as_fd())
                 .context("copy what is at the destination")?;
@@ -268,10 +271,31 @@ impl Mount {
         self.finish(calls, mount, &target)
     }
 
+    /// Makes the new file system. A `mode` of the config comes after this one and wins.
+    pub(super) fn make_fs(&self, calls: &Calls, mode: Option<String>) -> Result<OwnedFd> {
+        let Kind::Fs { fstype, source } = &self.kind else { bail!("it is no file system") };
+        let data: Vec<_> = mode.into_iter().chain(self.options.data.iter().cloned()).collect();
+        let late = self.read_only_later();
+        let attributes =
+            if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
+        let superblock = self.options.superblock.iter().copied();
+        let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
+        // These three cannot have one.
+        let label = self
+            .label
+            .as_deref()
+            .filter(|_| !matches!(fstype.as_str(), "proc" | "sysfs" | "mqueue"));
+        let flags = &flags.collect::<Vec<_>>();
+        calls.new_fs(&NewFs { fstype, source, flags, data: &data, attributes, label })
+    }
+
+    fn is_tmpfs(&self) -> bool {
+        matches!(&self.kind, Kind::Fs { fstype, .. } if fstype == "tmpfs")
+    }
+
     /// Things are still to be made in it: mount points of later mounts, devices.
     fn read_only_later(&self) -> bool {
-        let tmpfs = matches!(&self.kind, Kind::Fs { fstype, .. } if fstype == "tmpfs");
-        self.options.read_only() && (tmpfs || self.destination == Path::new("/dev"))
+        self.options.read_only() && (self.is_tmpfs() || self.destination == Path::new("/dev"))
     }
 
     /// Makes `mount` read-only, which had to stay writable for a while (BXM-11).
@@ -348,11 +372,11 @@ impl Mount {
         } else {
             root.open_or_make(&self.destination, missing)
         };
-        let (target, made) = match target {
-            Err(Errno::ELOOP) if self.is_of_the_kernel() => {
-                bail!("the destination must not be a link")
+        let (target, made) = match (target, &self.kind) {
+            (Err(Errno::ELOOP), Kind::Fs { fstype, .. }) if self.is_of_the_kernel() => {
+                bail!("filesystem \"{fstype}\" must be mounted on ordinary directory")
             }
-            other => other.context("open the destination")?,
+            (other, _) => other.context("open the destination")?,
         };
         match (directory, is_directory(&target)?) {
             (true, false) => bail!("not a directory: the destination, but the source is one"),
@@ -400,7 +424,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn mount(value: Value) -> Result<Mount> {
-        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), Path::new("/bundle"), false)
+        let paths = (Path::new("/bundle"), Path::new("/bundle/rootfs"));
+        Mount::from_spec(3, &serde_json::from_value(value).unwrap(), paths, false)
     }
 
     #[test]
@@ -421,6 +446,16 @@ mod tests {
                 bind("/d", true),
             ),
             (json!({"destination": "/a", "options": ["remount", "ro"]}), "/a", Kind::Remount),
+            (
+                json!({"destination": "/bundle/rootfs/a/b", "options": ["remount"]}),
+                "/a/b",
+                Kind::Remount,
+            ),
+            (
+                json!({"destination": "/rootfs/a", "options": ["remount"]}),
+                "/rootfs/a",
+                Kind::Remount,
+            ),
             (
                 json!({"destination": "/sys/fs/cgroup", "type": "cgroup"}),
                 "/sys/fs/cgroup",

@@ -5,10 +5,14 @@
 //! namespace that never had any of them. Which way is taken is settled before init is born; what
 //! fails on it is an error, and nothing else is tried in its place.
 //!
+//! In a user namespace init begins with a copy of the host's mounts, as nobody may copy or make one
+//! among those of another user namespace. From there it also takes what it could not get any more
+//! in the namespace of the root: new procfs and sysfs, which the kernel makes there only where one
+//! is to be seen in full (`mount_too_revealing` in fs/namespace.c; moving them is free), and
+//! devices.
+//!
 //! Not everything can go this way:
 //!
-//! - user namespaces: procfs and sysfs can be mounted there only where they are to be seen in full
-//!   already, and nothing can be bound that is not in a mount namespace of theirs;
 //! - bind mounts of what is below the root or above it, since they show what was mounted before;
 //! - file systems that are made of others, or of devices: their paths are the host's;
 //! - cgroups and devices of the host that are bound;
@@ -25,8 +29,9 @@ use nix::sys::stat::{Mode, fstat};
 use super::calls::Calls;
 use super::cgroup::View;
 use super::id_map::Prepared;
-use super::mount::{Kind, Mount};
+use super::mount::Kind;
 use super::{Change, Rootfs, fault};
+use crate::host::in_user_namespace;
 use crate::resolve::Root;
 use crate::sys::caps;
 use crate::sys::mount::{
@@ -53,11 +58,11 @@ impl Rootfs {
     #[must_use]
     pub fn way(&self, cgroups: Option<&View>) -> Way {
         let binds_cgroups = !matches!(cgroups, None | Some(View::V2 { namespace: true, .. }));
-        let makes_devices = caps::get().is_ok_and(|sets| sets.effective & caps::MKNOD != 0);
+        let has_devices =
+            self.is_restricted() || caps::get().is_ok_and(|sets| sets.effective & caps::MKNOD != 0);
         let possible = self.change == Change::Pivot
-            && !self.user_namespace
             && !binds_cgroups
-            && makes_devices
+            && has_devices
             && descriptor_calls_exist()
             && namespaces_of_trees_exist()
             && self.is_apart();
@@ -77,23 +82,59 @@ impl Rootfs {
         })
     }
 
-    /// Opens the sources of bind mounts that are not open yet, makes a mount namespace of the
-    /// directory `here`, enters it, and returns its root.
+    /// The container is in a user namespace, one of its own or that of the runtime.
+    fn is_restricted(&self) -> bool {
+        self.user_namespace || in_user_namespace()
+    }
+
+    /// Opens or makes what cannot be had once the host's mounts are out of sight: sources of bind
+    /// mounts that are not open yet, in a user namespace also file systems of the kernel, and
+    /// devices, by their place in the list. `here` is the directory of the root.
     ///
     /// # Errors
-    /// Those of open_tree(2) and setns(2), and when the root is not that directory then.
-    pub(super) fn make_namespace(
+    /// Those of opening, copying and making them.
+    pub(super) fn take_from_host(
         &self,
         here: &Root,
         prepared: &mut HashMap<usize, Prepared>,
-    ) -> Result<Root> {
+        nodes: &mut HashMap<usize, OwnedFd>,
+    ) -> Result<()> {
+        if self.user_namespace {
+            self.isolate(&Calls::Descriptors, here).context("prepare the mount namespace")?;
+        }
+        let restricted = self.is_restricted();
         for mount in &self.mounts {
-            if !prepared.contains_key(&mount.index)
-                && let Some(source) = mount.context(self.open_bound(mount, here))?
-            {
-                prepared.insert(mount.index, Prepared::Source(source));
+            if prepared.contains_key(&mount.index) {
+                continue;
+            }
+            let taken = match &mount.kind {
+                Kind::Bind { source, recursive } => {
+                    let from = mount.context(mount.find_source(source))?;
+                    let copy = self.copy(from.as_fd(), *recursive, here);
+                    let copy = copy.with_context(|| source.display().to_string());
+                    Prepared::Source(mount.context(copy)?)
+                }
+                Kind::Fs { .. } if restricted && mount.is_of_the_kernel() => {
+                    Prepared::Made(mount.context(mount.make_fs(&Calls::Descriptors, None))?)
+                }
+                _ => continue,
+            };
+            prepared.insert(mount.index, taken);
+        }
+        for (index, device) in self.devices.iter().enumerate() {
+            if restricted && device.is_bound() {
+                let copy = || self.copy(device.open_of_host()?.as_fd(), false, here);
+                nodes.insert(index, device.context(copy())?);
             }
         }
+        Ok(())
+    }
+
+    /// Makes a mount namespace of the directory `here`, enters it, and returns its root.
+    ///
+    /// # Errors
+    /// Those of open_tree(2) and setns(2), and when the root is not that directory then.
+    pub(super) fn make_namespace(&self, here: &Root) -> Result<Root> {
         let namespace = open_tree_namespace(here.as_fd());
         let namespace = namespace.context("root.path: make a mount namespace of it")?;
         if !fault::skips(|| "change of root".to_string()) {
@@ -111,15 +152,16 @@ impl Rootfs {
         Ok(root)
     }
 
-    fn open_bound(&self, mount: &Mount, here: &Root) -> Result<Option<OwnedFd>> {
-        let Kind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
-        let from = mount.find_source(source)?;
-        let copy = Calls::Descriptors.copy(from.as_fd(), *recursive);
-        let copy = copy.with_context(|| source.display().to_string())?;
-        let beside = mount_id(from.as_fd())? == mount_id(here.as_fd())?;
+    fn copy(&self, from: BorrowedFd<'_>, recursive: bool, here: &Root) -> Result<OwnedFd> {
+        let copy = Calls::Descriptors.copy(from, recursive)?;
+        if self.user_namespace {
+            // It was separated with all others.
+            return Ok(copy);
+        }
+        let beside = mount_id(from)? == mount_id(here.as_fd())?;
         self.separate(copy.as_fd(), self.propagation_of_host(), beside)
             .context("separate it from the host")?;
-        Ok(Some(copy))
+        Ok(copy)
     }
 
     /// Gives the copy of a mount of the host, and those below it, the propagation that they would

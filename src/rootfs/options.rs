@@ -70,6 +70,8 @@ pub struct Options {
     pub set: u64,
     /// Attributes that a word cleared, so that they are not kept from the source of a bind.
     cleared: u64,
+    /// The bits of access times that words have set, and no later word taken back.
+    times: u64,
     /// Attributes of the whole tree.
     pub recursive: Attributes,
     /// Superblock words in effect.
@@ -124,9 +126,24 @@ impl Options {
 
     fn attribute(&mut self, word: &str) -> bool {
         let Some((replaced, bits)) = meaning(word) else { return false };
-        self.set = self.set & !replaced | bits;
+        if replaced & TIMES != 0 && !sets(word) {
+            self.take_back(word, replaced);
+        } else {
+            self.set = self.set & !replaced | bits;
+            self.times |= replaced & TIMES;
+        }
         self.cleared = self.cleared & !bits | replaced & !bits;
         true
+    }
+
+    /// A word that clears something about access times only takes back the word that it belongs to:
+    /// a bind mount then keeps what its source has, as with mount(8) and runc.
+    fn take_back(&mut self, word: &str, replaced: u64) {
+        let mode = ATIMES.iter().find(|(_, clear, _)| *clear == word).map(|(.., mode)| *mode);
+        if mode.is_none_or(|mode| self.set & MOUNT_ATTR__ATIME == mode) {
+            self.set &= !replaced;
+            self.times &= !replaced;
+        }
     }
 
     fn recursive(&mut self, word: &str) -> bool {
@@ -170,21 +187,25 @@ impl Options {
     /// them alone; otherwise they are replaced, as runc's remount does (BXM-17).
     #[must_use]
     pub fn for_bind(&self) -> Option<Attributes> {
-        let times = (self.set | self.cleared) & TIMES;
-        let replaced = if times == 0 { REPLACED } else { REPLACED | TIMES };
         self.mentions_attributes().then_some(Attributes {
             set: self.set,
-            clear: (replaced & !self.set) | (times_mode(times)),
+            clear: (REPLACED & !self.set) | self.replaced_times(),
             propagation: 0,
         })
     }
 
     /// As [`Options::for_bind`] where flags of the source are locked by another user namespace:
-    /// only what a word cleared is cleared.
+    /// only what a word cleared is cleared, and the one flag that is never locked.
     #[must_use]
     pub fn for_locked_bind(&self) -> Attributes {
-        let mode = times_mode((self.set | self.cleared) & TIMES);
-        Attributes { set: self.set, clear: self.cleared | mode, propagation: 0 }
+        let cleared = self.cleared & !TIMES | MOUNT_ATTR_NOSYMFOLLOW & !self.set;
+        Attributes { set: self.set, clear: cleared | self.replaced_times(), propagation: 0 }
+    }
+
+    /// The bits of access times that are cleared before those of words are set: all of them, with
+    /// the mode in full, or none.
+    fn replaced_times(&self) -> u64 {
+        if self.times == 0 { 0 } else { TIMES & !self.set | MOUNT_ATTR__ATIME }
     }
 
     /// The mount is to be read-only, itself or with all below it.
@@ -194,9 +215,10 @@ impl Options {
     }
 }
 
-/// Setting a mode of access times needs all of its bits cleared in the same call.
-fn times_mode(times: u64) -> u64 {
-    if times & MOUNT_ATTR__ATIME == 0 { 0 } else { MOUNT_ATTR__ATIME }
+/// The word sets something, and is not one that clears it.
+fn sets(word: &str) -> bool {
+    let words = ATTRIBUTES.iter().chain(&ATIMES);
+    words.into_iter().any(|(set, ..)| *set == word)
 }
 
 /// The bits that a word decides about, and those of them that it sets.
@@ -275,14 +297,25 @@ mod tests {
                 "bind,noatime",
                 Some((MOUNT_ATTR_NOATIME, REPLACED | MOUNT_ATTR_NODIRATIME | MOUNT_ATTR__ATIME)),
             ),
+            ("bind,relatime", Some((0, REPLACED | TIMES))),
+            ("bind,atime,diratime,norelatime", Some((0, REPLACED))),
+            ("bind,noatime,atime", Some((0, REPLACED))),
+            ("bind,nodiratime,noatime,strictatime,nostrictatime,diratime", Some((0, REPLACED))),
+            ("bind,nodiratime", Some((MOUNT_ATTR_NODIRATIME, REPLACED | MOUNT_ATTR__ATIME))),
         ] {
             let got = parse(words).for_bind().map(|attr| (attr.set, attr.clear));
             // A bit of the access-time mode may be both cleared and set: it is one field.
             let want = want.map(|(set, clear)| (set, clear & !(set & !MOUNT_ATTR__ATIME)));
             assert_eq!(got, want, "{words}");
         }
-        let locked = parse("bind,ro,suid").for_locked_bind();
-        assert_eq!((locked.set, locked.clear), (MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID));
+        for (words, set, clear) in [
+            ("bind,ro,suid", MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOSYMFOLLOW),
+            ("bind,nosymfollow,atime", MOUNT_ATTR_NOSYMFOLLOW, 0),
+            ("bind,relatime", 0, MOUNT_ATTR_NOSYMFOLLOW | TIMES),
+        ] {
+            let locked = parse(words).for_locked_bind();
+            assert_eq!((locked.set, locked.clear), (set, clear), "{words}");
+        }
     }
 
     #[test]

@@ -56,7 +56,11 @@ impl Listener {
             ProcessState { oci_version: VERSION, fds: ["seccompFd"], pid, metadata, state };
         let text = serde_json::to_vec(&message).context("encode the container process state")?;
         self.send_bytes(descriptor, &text).with_context(|| {
-            format!("{}: send the seccomp listener to {}", self.member, self.path.display())
+            format!(
+                "{}: failed to connect with seccomp agent specified in the seccomp profile: {}",
+                self.member,
+                self.path.display()
+            )
         })
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{Process, Spec};
 use serde_json::{Map, Value, json};
 
-use super::{presence, typed};
+use super::{names, presence, typed};
 
 /// What the command line changes in the container's own process (BXC-27).
 #[derive(Clone, Debug, Default)]
@@ -63,11 +63,14 @@ pub fn changed(mut own: Value, changes: &Changes) -> Result<Checked> {
 }
 
 fn checked(mut process: Value) -> Result<Checked> {
+    names::correct(&mut process);
     presence::drop_null(&mut process);
     // Paths in messages are those of `config.json`.
     let mut tree = json!({"process": process});
     ensure!(tree["process"].is_object(), "the document is not an object");
     presence::tidy_processors(&mut tree);
+    presence::rename_scheduler_flags(&mut tree);
+    presence::fill_user(&mut tree);
     let warnings = presence::drop_unknown_capabilities(&mut tree);
     presence::check_process(&tree)?;
     let process = typed(tree["process"].take()).map_err(|e| anyhow::anyhow!("process.{e}"))?;
@@ -241,7 +244,6 @@ mod tests {
     fn mistakes_are_named_by_path() {
         for (document, want) in [
             (json!([]), "not an object"),
-            (json!({"args": ["a"], "cwd": "/"}), "process.user: required"),
             (json!({"args": ["a"], "cwd": "x", "user": {"uid": 0, "gid": 0}}), "process.cwd: "),
             (json!({"args": ["a"], "cwd": "/", "user": {"uid": -1, "gid": 0}}), "process.user.uid"),
             (json!({"args": [], "cwd": "/", "user": {"uid": 0, "gid": 0}}), "process.args: "),

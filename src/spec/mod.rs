@@ -8,6 +8,8 @@
 mod check;
 pub mod defaults;
 pub mod joining;
+mod memory_policy;
+mod names;
 pub mod numbers;
 mod presence;
 mod process;
@@ -145,6 +147,7 @@ fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
     let text = utf8(bytes)?;
     let (tree, mut warnings) = self::tree(text)?;
     presence::check(&tree)?;
+    memory_policy::words(&tree)?;
     // The path of an error is looked for only when there is one: keeping track of it is slow.
     let spec = match serde_json::from_value(tree) {
         Ok(spec) => spec,
@@ -160,10 +163,13 @@ fn parse(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
 /// Parses the text and takes out what has no meaning here, with a warning where that may surprise.
 fn tree(text: &str) -> Result<(Value, Vec<String>)> {
     let mut tree: Value = serde_json::from_str(text).context("not JSON")?;
+    names::correct(&mut tree);
     presence::drop_null(&mut tree);
     presence::drop_foreign(&mut tree);
     presence::tidy_processors(&mut tree);
+    presence::rename_scheduler_flags(&mut tree);
     presence::drop_unset_pids(&mut tree);
+    presence::fill_user(&mut tree);
     let warnings = presence::drop_unknown_capabilities(&mut tree);
     Ok((tree, warnings))
 }

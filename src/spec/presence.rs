@@ -9,11 +9,10 @@ use serde_json::{Map, Value};
 /// Objects by path, `[]` for every element of an array, and the members that each must have.
 ///
 /// From the prose of the specification, which asks for more than its schema (SCH-02, SCH-03).
-const REQUIRED: [(&str, &[&str]); 26] = [
+const REQUIRED: [(&str, &[&str]); 24] = [
     ("", &["ociVersion", "root"]),
     ("root", &["path"]),
-    ("process", &["user", "cwd"]),
-    ("process.user", &["uid", "gid"]),
+    ("process", &["cwd"]),
     ("process.consoleSize", &["height", "width"]),
     ("process.rlimits[]", &["type", "soft", "hard"]),
     ("process.scheduler", &["policy"]),
@@ -26,7 +25,6 @@ const REQUIRED: [(&str, &[&str]); 26] = [
     ("linux.uidMappings[]", &["containerID", "hostID", "size"]),
     ("linux.gidMappings[]", &["containerID", "hostID", "size"]),
     ("linux.devices[]", &["type", "path"]),
-    ("linux.memoryPolicy", &["mode"]),
     ("linux.personality", &["domain"]),
     ("linux.seccomp", &["defaultAction"]),
     ("linux.seccomp.syscalls[]", &["names", "action"]),
@@ -74,6 +72,19 @@ pub(super) fn tidy_processors(tree: &mut Value) {
     lists.retain(|_, list| list != "");
 }
 
+/// Gives flags of the scheduler the names that their type has for them; the others are those of the
+/// specification.
+pub(super) fn rename_scheduler_flags(tree: &mut Value) {
+    let flags = tree.pointer_mut("/process/scheduler/flags").and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = "SCHED_RESET_ON_FORK".into(),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = "SCHED_FLAG_D_L_OVERRUN".into(),
+            _ => {}
+        }
+    }
+}
+
 /// Removes a `pids` that has no limit, which its type takes for a limit of 0.
 pub(super) fn drop_unset_pids(tree: &mut Value) {
     let resources = tree.pointer_mut("/linux/resources").and_then(Value::as_object_mut);
@@ -81,6 +92,18 @@ pub(super) fn drop_unset_pids(tree: &mut Value) {
     let unset = |pids: &Value| pids.as_object().is_some_and(|pids| !pids.contains_key("limit"));
     if resources.get("pids").is_some_and(unset) {
         resources.remove("pids");
+    }
+}
+
+/// Ids that are not there are those of root, as for runc: documents for `exec --process` are often
+/// written by hand, without a user (USR-01).
+pub(super) fn fill_user(tree: &mut Value) {
+    let Some(process) = tree.get_mut("process").and_then(Value::as_object_mut) else { return };
+    let user = process.entry("user").or_insert_with(|| Value::Object(Map::new()));
+    if let Some(user) = user.as_object_mut() {
+        for id in ["uid", "gid"] {
+            user.entry(id).or_insert_with(|| 0.into());
+        }
     }
 }
 
@@ -190,8 +213,6 @@ mod tests {
             (json!({"root": null}), "root: required"),
             (json!({"root": {"path": null}}), "root.path: required"),
             (json!({"process": {"cwd": null}}), "process.cwd: required"),
-            (json!({"process": {"user": null}}), "process.user: required"),
-            (json!({"process": {"user": {"gid": null}}}), "process.user.gid: required"),
             (
                 json!({"process": {"rlimits": [{"type": "RLIMIT_CORE", "soft": 1}]}}),
                 "process.rlimits[0].hard: required",
@@ -224,6 +245,19 @@ mod tests {
             json!({"linux": {"devices": [{"path": "/dev/x", "type": "p"}]}}),
             json!({"linux": {"resources": {"pids": {}}}}),
         ]);
+    }
+
+    #[test]
+    fn ids_that_are_missing_are_those_of_root() {
+        for (user, want) in [
+            (json!(null), (0, 0)),
+            (json!({"uid": null, "gid": 7}), (0, 7)),
+            (json!({"uid": 7, "gid": null}), (7, 0)),
+        ] {
+            let (spec, _) = parse_change(json!({"process": {"user": user}})).unwrap();
+            let user = spec.process().as_ref().unwrap().user().clone();
+            assert_eq!((user.uid(), user.gid()), want);
+        }
     }
 
     #[test]

@@ -132,6 +132,10 @@ mod tests {
         ]);
         accepted([
             process(json!({"execCPUAffinity": {"initial": "0-1, 3", "final": ""}})),
+            process(json!({"scheduler": {"policy": "SCHED_DEADLINE", "flags": [
+                "SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN",
+                "SCHED_FLAG_KEEP_POLICY", "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN",
+                "SCHED_FLAG_UTIL_CLAMP_MAX"]}})),
             process(json!({"env": ["A=1=2", "B=", "C=a\nb"], "args": ["ä"]})),
             process(json!({"rlimits": [
                 {"type": "RLIMIT_RTTIME", "soft": 1, "hard": 18_446_744_073_709_551_615_u64}]})),

@@ -12,7 +12,7 @@ use oci_spec::runtime::{
 use serde_json::{Value, json};
 
 use super::check::{device_rule, each};
-use super::{MAX_SIZE, presence, typed, utf8};
+use super::{MAX_SIZE, names, presence, typed, utf8};
 
 /// Checks the values of limits.
 pub(super) fn check(resources: &LinuxResources) -> Result<()> {
@@ -178,7 +178,7 @@ pub fn read(bytes: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     let mut documents = serde_json::Deserializer::from_str(utf8(bytes)?).into_iter::<Value>();
     let mut tree = documents.next().context("empty")?.context("not JSON")?;
     ensure!(tree.is_object(), "the document is not an object");
-    fold(&mut tree);
+    names::correct(&mut tree);
     if let Some(members) = tree.as_object_mut() {
         members.remove("devices");
     }
@@ -201,73 +201,6 @@ struct Document {
 #[derive(serde::Deserialize)]
 struct Section {
     resources: LinuxResources,
-}
-
-/// The names of all members.
-const MEMBERS: [&str; 45] = [
-    "memory",
-    "cpu",
-    "pids",
-    "blockIO",
-    "hugepageLimits",
-    "network",
-    "rdma",
-    "unified",
-    "devices",
-    "limit",
-    "reservation",
-    "swap",
-    "kernel",
-    "kernelTCP",
-    "swappiness",
-    "disableOOMKiller",
-    "useHierarchy",
-    "checkBeforeUpdate",
-    "shares",
-    "quota",
-    "burst",
-    "period",
-    "realtimeRuntime",
-    "realtimePeriod",
-    "cpus",
-    "mems",
-    "idle",
-    "weight",
-    "leafWeight",
-    "weightDevice",
-    "throttleReadBpsDevice",
-    "throttleWriteBpsDevice",
-    "throttleReadIOPSDevice",
-    "throttleWriteIOPSDevice",
-    "major",
-    "minor",
-    "rate",
-    "pageSize",
-    "classID",
-    "priorities",
-    "name",
-    "priority",
-    "hcaHandles",
-    "hcaObjects",
-    "type",
-];
-
-/// Gives members their proper names. Those of `unified` are names of files.
-fn fold(tree: &mut Value) {
-    match tree {
-        Value::Array(elements) => elements.iter_mut().for_each(fold),
-        Value::Object(members) => {
-            let renamed = std::mem::take(members).into_iter().map(|(name, mut value)| {
-                let known = MEMBERS.iter().find(|known| known.eq_ignore_ascii_case(&name));
-                if *known.unwrap_or(&"") != "unified" {
-                    fold(&mut value);
-                }
-                (known.map_or(name, ToString::to_string), value)
-            });
-            members.extend(renamed);
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub use libc::{
     MOUNT_ATTR_STRICTATIME,
 };
 
+use super::caps;
+
 /// What mount_setattr(2) changes: bits of `MOUNT_ATTR_*` and one propagation type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
@@ -120,17 +122,30 @@ const OPEN_TREE_NAMESPACE: libc::c_uint = 1 << 1;
 #[must_use]
 pub fn namespaces_of_trees_exist() -> bool {
     let flags = OPEN_TREE_NAMESPACE | libc::AT_EMPTY_PATH.cast_unsigned();
+    // A flag that is not known is refused first (EINVAL), then a caller without rights, whom a new
+    // user namespace will give them, then the descriptor.
+    match open_nothing(flags) {
+        Err(Errno::EBADF) => true,
+        Err(Errno::EPERM) => {
+            let without_rights = caps::get().is_ok_and(|own| own.effective & caps::SYS_ADMIN == 0);
+            // A sandbox may forbid the call as a whole.
+            without_rights && open_nothing(libc::AT_EMPTY_PATH.cast_unsigned()) == Err(Errno::EBADF)
+        }
+        _ => false,
+    }
+}
+
+/// Calls open_tree(2) with a descriptor that does not exist.
+fn open_nothing(flags: libc::c_uint) -> nix::Result<c_long> {
     // SAFETY: the path is a literal that ends in NUL, and -1 is no descriptor.
-    let rc = unsafe { libc::syscall(libc::SYS_open_tree, -1, c"".as_ptr(), flags) };
-    // A flag that is not known is refused before the descriptor is looked at.
-    Errno::result(rc) == Err(Errno::EBADF)
+    Errno::result(unsafe { libc::syscall(libc::SYS_open_tree, -1, c"".as_ptr(), flags) })
 }
 
 /// Makes a mount namespace whose root is a copy of the mount of `dir`, with the mounts below it,
 /// and returns it for setns(2): open_tree(2) with `OPEN_TREE_NAMESPACE`, Linux 7.0.
 ///
 /// # Errors
-/// EPERM without `CAP_SYS_ADMIN`.
+/// EPERM without `CAP_SYS_ADMIN` in the own user namespace, to which the mount namespace belongs.
 pub fn open_tree_namespace(dir: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     let flags = OPEN_TREE_NAMESPACE | libc::OPEN_TREE_CLOEXEC | flags.cast_unsigned();

@@ -15,9 +15,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use serde_json::json;
 
+use crate::cri_version::Version;
 use crate::daemon;
-use crate::docker::{OURS, REFERENCE, docker};
-use crate::harness::{Output, copy_program, host, reference, runtime};
+use crate::docker::docker;
+use crate::harness::{Output, copy_program, host, runtime};
 use crate::sandbox::DIRECTORY;
 
 /// Images by the names that the tests have for them, and what each is made with.
@@ -33,6 +34,7 @@ const ENTRYPOINT: &str =
 
 /// A running containerd, which somebody starts again whenever it has ended.
 pub struct Engine {
+    version: Version,
     directory: PathBuf,
     stops: Arc<AtomicBool>,
     supervisor: Option<JoinHandle<()>>,
@@ -40,18 +42,19 @@ pub struct Engine {
 
 impl Engine {
     /// Starts one and imports the images.
-    pub fn start() -> Self {
+    pub fn start(version: Version) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = PathBuf::from(format!("{DIRECTORY}/cri-{number}"));
         fs::create_dir_all(directory.join("bin")).expect("make a directory");
         mkfifo(&directory.join("seen"), Mode::S_IRWXU).expect("make a pipe");
-        write_files(&directory, number);
+        write_files(version, &directory, number);
         let stops = Arc::new(AtomicBool::new(false));
-        let daemon = start_daemon(&directory);
+        let daemon = start_daemon(version, &directory);
         let (place, flag) = (directory.clone(), Arc::clone(&stops));
-        let supervisor = Some(std::thread::spawn(move || supervise(&place, daemon, &flag)));
-        let engine = Self { directory, stops, supervisor };
+        let supervisor =
+            Some(std::thread::spawn(move || supervise(version, &place, daemon, &flag)));
+        let engine = Self { version, directory, stops, supervisor };
         engine.ctr(&["--namespace", "k8s.io", "images", "import", &archive()]).ok();
         engine
     }
@@ -59,10 +62,10 @@ impl Engine {
     /// Runs the upstream tests with these words, and ends if they do not.
     pub fn test(&self, handler: &str, words: &[&str]) -> Output {
         let place = self.directory.display();
-        let mut command = Command::new(host::CRI_TESTS);
+        let mut command = Command::new(self.version.tests());
         command.current_dir(&self.directory).args(words).args([
             format!("-cri-endpoint=unix://{}", self.socket().display()),
-            format!("-cri-root={place}/root/io.containerd.grpc.v1.cri"),
+            self.version.words(&place.to_string()),
             format!("-containerd-bin={}", self.name()),
             format!("-runtime-handler={handler}"),
             format!("-image-list={place}/images.toml"),
@@ -73,13 +76,15 @@ impl Engine {
 
     /// Runs those of our own tests that have this name, and ends if they do not.
     pub fn own_test(&self, handler: &str, name: &str) -> Output {
-        Output::of(Command::new(host::POD_TESTS).current_dir(&self.directory).args([
+        let mut command = Command::new(host::built_for_engines(host::POD_TESTS));
+        command.current_dir(&self.directory).args([
             "-test.v".to_string(),
             format!("-test.run=^{name}$"),
             format!("-cri-endpoint=unix://{}", self.socket().display()),
             format!("-runtime-handler={handler}"),
             "-image=docker.io/library/pods:latest".to_string(),
-        ]))
+        ]);
+        Output::of(&mut command)
     }
 
     fn socket(&self) -> PathBuf {
@@ -110,17 +115,21 @@ impl Drop for Engine {
 }
 
 /// Starts containerd, and notes its pid.
-fn start_daemon(directory: &Path) -> Child {
+fn start_daemon(version: Version, directory: &Path) -> Child {
     let name = directory.file_name().expect("a name").to_string_lossy();
     let program = directory.join("bin").join(&*name).display().to_string();
-    let daemon = daemon::start(&name, &[&program, "--config"], &settings(directory));
+    let daemon = daemon::start(
+        &name,
+        &[&program, "--config"],
+        &version.settings(&directory.display().to_string()),
+    );
     fs::write(directory.join("pid"), daemon.id().to_string()).expect("write a pid");
     daemon
 }
 
 /// Has containerd always run. When it was ended by a test, that one asks by `pidof` whether it is
 /// gone, and it comes back only after the answer was that it is.
-fn supervise(directory: &Path, mut daemon: Child, stops: &AtomicBool) {
+fn supervise(version: Version, directory: &Path, mut daemon: Child, stops: &AtomicBool) {
     loop {
         daemon.wait().expect("wait for containerd");
         if stops.load(Ordering::SeqCst) {
@@ -129,15 +138,16 @@ fn supervise(directory: &Path, mut daemon: Child, stops: &AtomicBool) {
         fs::write(directory.join("ended"), "").expect("write a file");
         let mut seen = File::open(directory.join("seen")).expect("open a pipe");
         seen.read_to_end(&mut Vec::new()).expect("read a pipe");
-        daemon = start_daemon(directory);
+        daemon = start_daemon(version, directory);
     }
 }
 
-fn write_files(directory: &Path, number: u32) {
+fn write_files(version: Version, directory: &Path, number: u32) {
     let place = directory.display();
-    let program = host::program("containerd").expect("containerd");
     let name = directory.file_name().expect("a name");
-    symlink(program, directory.join("bin").join(name)).expect("make a link");
+    symlink(version.program(), directory.join("bin").join(name)).expect("make a link");
+    // Tests ask the runtime of this name for its features.
+    symlink(runtime(), directory.join("bin/runc")).expect("make a link");
     let pidof = format!(
         "#!/bin/sh\n[ -e {place}/ended ] || {{ cat {place}/pid; exit; }}\n\
          rm {place}/ended\n: >{place}/seen\nexit 1\n"
@@ -170,30 +180,6 @@ fn write_files(directory: &Path, number: u32) {
     fs::write(directory.join("images.toml"), images).expect("write settings");
 }
 
-fn settings(directory: &Path) -> String {
-    let place = directory.display();
-    let section = "plugins.'io.containerd.grpc.v1.cri'";
-    let mut text = format!(
-        "version = 2\nroot = '{place}/root'\nstate = '{place}/state'\n\
-         [grpc]\naddress = '{place}/containerd.sock'\n[{section}]\n\
-         sandbox_image = 'docker.io/library/pause:latest'\nrestrict_oom_score_adj = true\n\
-         disable_apparmor = true\nstream_server_address = '127.0.0.1'\n\
-         [{section}.cni]\nbin_dir = '{plugins}'\nconf_dir = '{place}/networks'\n\
-         [{section}.containerd]\ndefault_runtime_name = '{OURS}'\n",
-        plugins = host::NETWORK_PLUGINS,
-    );
-    let runtimes = [Some((OURS, runtime())), reference::runc().map(|runc| (REFERENCE, runc))];
-    for (name, path) in runtimes.into_iter().flatten() {
-        let runtime = format!("{section}.containerd.runtimes.{name}");
-        text += &format!(
-            "[{runtime}]\nruntime_type = 'io.containerd.runc.v2'\n\
-             [{runtime}.options]\nBinaryName = '{}'\n",
-            path.display()
-        );
-    }
-    text
-}
-
 /// The images in one file. Docker makes them, of the root that its own image is made of.
 fn archive() -> String {
     static MADE: Once = Once::new();
@@ -202,7 +188,9 @@ fn archive() -> String {
         let root = PathBuf::from(DIRECTORY).join("pods");
         let image = format!("{DIRECTORY}/image");
         Output::of(Command::new("cp").args(["--archive", &image]).arg(&root)).ok();
-        fs::create_dir(root.join("test_dir")).expect("make a directory");
+        for name in ["root", "test_dir"] {
+            fs::create_dir(root.join(name)).expect("make a directory");
+        }
         for (name, text) in [
             ("etc/passwd", "root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/\nnobody:x:65534:65534::/:/\n"),
             ("etc/group", "root:x:0:\ndaemon:x:1:\nwheel:x:10:root\nnogroup:x:65534:\n"),

@@ -23,7 +23,9 @@ mod buildkit;
 mod commands;
 mod confinement;
 mod cri;
+mod cri2;
 mod cri_engine;
+mod cri_version;
 mod ctr;
 mod errors;
 mod files;
@@ -92,6 +94,7 @@ fn run() -> ExitCode {
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "confinement", tests: confinement::TESTS },
         Suite { name: "cri", tests: cri::TESTS },
+        Suite { name: "cri2", tests: cri2::TESTS },
         Suite { name: "ctr", tests: ctr::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
         Suite { name: "files", tests: files::TESTS },

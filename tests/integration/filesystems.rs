@@ -146,7 +146,8 @@ const TAKEN_BACK: [(&str, &str); 6] = [
 ];
 
 fn options_of_the_source_can_be_taken_back() {
-    for (set, clear) in TAKEN_BACK {
+    // Access times are kept: see `as_runc::a_bind_keeps_access_times_that_no_word_sets`.
+    for (set, clear) in TAKEN_BACK.into_iter().filter(|(set, _)| !set.ends_with("atime")) {
         let mut case = Case::new(&["report"]);
         case.set("/mounts/6", bind(&case.dir.join("tree"), "/mnt", &[clear]));
         let report = report(&run_among_mounts(&case, &tree(set)));
@@ -218,9 +219,9 @@ fn what_the_kernel_does_not_know_is_named() {
         (
             "nosuchfs",
             json!([]),
-            "mounts[6]: mount nosuchfs at /mnt: fsopen nosuchfs: no such device",
+            "error mounting \"s\" to rootfs at \"/mnt\": mounts[6]: nosuchfs: fsopen nosuchfs: no such device",
         ),
-        ("tmpfs", json!(["foo=bar"]), "mounts[6]: mount tmpfs at /mnt: option \"foo=bar\""),
+        ("tmpfs", json!(["foo=bar"]), "mounts[6]: tmpfs: option \"foo=bar\""),
         ("tmpfs", json!(["size=x"]), "option \"size=x\""),
     ] {
         let mount =

@@ -18,6 +18,7 @@ tests! {
     a_mount_has_the_mapping_of_the_containers_user_namespace needs [Root],
     a_mount_has_its_own_mapping_in_a_user_namespace needs [Root],
     a_source_that_only_root_can_get_to needs [Root],
+    what_the_container_has_mounted_can_be_mapped needs [Root],
     only_ridmap_reaches_what_is_below needs [Root],
     mounts_reach_what_is_mapped_where_they_may needs [Root],
     mappings_that_are_wrong_are_refused needs [Root] unlike runc "has other words",
@@ -63,6 +64,18 @@ fn a_bind_mount_shows_mapped_owners() {
         // On disk nothing has changed.
         assert_eq!(fs::metadata(source.join("five")).expect("stat").uid(), 5);
     }
+}
+
+fn what_the_container_has_mounted_can_be_mapped() {
+    let mut case = Case::new(&["stat", "/data/five"]);
+    let (source, below) = (source(&case), case.rootfs().join("a"));
+    fs::create_dir(&below).expect("make a directory");
+    let maps = json!([map(0, 100_000, 10)]);
+    case.set("/mounts/-", json!({"destination": "/a", "source": source, "options": ["bind"]}));
+    let mapped = json!({"destination": "/data", "source": below, "options": ["bind", "idmap"],
+        "uidMappings": maps, "gidMappings": maps});
+    case.set("/mounts/-", mapped);
+    assert_eq!(case.run().ok(), "/data/five file 0 0644 100005:100006\n");
 }
 
 fn a_mapping_with_gaps_shows_nobody_in_them() {
@@ -213,5 +226,6 @@ fn a_file_system_that_cannot_be_mapped_is_an_error() {
         json!({"destination": "/data", "source": "/proc", "options": ["rbind"],
         "uidMappings": [map(0, 1, 1)], "gidMappings": [map(0, 1, 1)]}),
     );
-    case.run().fails(1, "bind /proc at /data: map its ids");
+    case.run()
+        .fails(1, "error mounting \"/proc\" to rootfs at \"/data\": mounts[6]: bind: map its ids");
 }

@@ -9,6 +9,7 @@
 mod harness;
 
 mod activation;
+mod as_runc;
 mod attacks;
 mod bad_input;
 mod bus;
@@ -79,6 +80,7 @@ fn is_meant(name: &str) -> bool {
 fn main() -> ExitCode {
     let suites = [
         Suite { name: "activation", tests: activation::TESTS },
+        Suite { name: "as_runc", tests: as_runc::TESTS },
         Suite { name: "attacks", tests: attacks::TESTS },
         Suite { name: "bad_input", tests: bad_input::TESTS },
         Suite { name: "bus", tests: bus::TESTS },

@@ -253,14 +253,14 @@ fn a_terminal_can_be_had() {
 fn sysfs_of_a_foreign_network_is_refused_with_the_reason() {
     let mut case = case(&["report"]);
     case.set("/mounts/5", json!({"destination": "/sys", "type": "sysfs", "source": "sysfs"}));
-    let want = "mounts[5]: mount sysfs at /sys: in a user namespace, sysfs can be mounted only for \
+    let want = "mounts[5]: sysfs: in a user namespace, sysfs can be mounted only for \
         a network namespace that belongs to it";
     case.run().fails(1, want);
     case.namespace("network", Some(json!({"type": "network"})));
     case.run().ok();
     // The host's procfs cannot be had without its processes.
     case.namespace("pid", None);
-    case.run().fails(1, "mounts[0]: mount proc at /proc: in a user namespace, proc can be mounted");
+    case.run().fails(1, "mounts[0]: proc: in a user namespace, proc can be mounted");
 }
 
 /// As Podman runs it: uid 0 of a user namespace, and no user namespace in the document.

@@ -2,14 +2,17 @@
 //! is the same, or there is an error.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use orlop::sys::mount::DESCRIPTOR_CALLS as MOUNT_CALLS;
 use serde_json::{Value, json};
 
 use crate::harness::compare::without_groups;
+use crate::harness::ordinary;
 use crate::harness::terminal::{Receiver, Screen};
 use crate::harness::{Case, Output};
 use crate::mounts::{bind, cgroup_mount};
+use crate::namespaces::{give_to, waiting};
 use crate::tests;
 
 tests! {
@@ -22,6 +25,11 @@ tests! {
         unlike runc "makes none",
     what_cannot_be_in_such_a_namespace_goes_the_ordinary_way needs [Root, TreeNamespaces]
         unlike runc "makes none",
+    a_user_namespace_made_of_the_root_is_the_same needs [Root, TreeNamespaces]
+        unlike runc "makes none",
+    a_runtime_in_a_user_namespace_goes_the_same_way needs [Root, TreeNamespaces]
+        unlike runc "makes none",
+    an_ordinary_user_goes_the_same_way needs [Root, TreeNamespaces] unlike runc "makes none",
     what_only_they_can_do_is_an_error needs [Root] unlike runc "has other words",
 }
 
@@ -149,13 +157,21 @@ fn ordinary_way() -> String {
     format!("{}:2:2", libc::SYS_open_tree)
 }
 
+/// Makes the root anew, for the host's id that is root inside.
+fn make_rootfs_again(case: &Case) {
+    case.make_rootfs_again();
+    let first = case.config.pointer("/linux/uidMappings/0/hostID").and_then(Value::as_u64);
+    let first = first.map(|first| u32::try_from(first).expect("an id"));
+    first.into_iter().for_each(|first| give_to(case, first, first));
+}
+
 /// Runs the container on the way that the machine has and on the ordinary one, and says which the
 /// first was.
 #[track_caller]
 fn is_the_same_on_both_ways(case: &Case, options: &[&str]) -> bool {
     case.write_config();
     let [found, wanted] = [vec![], vec![ordinary_way()]].map(|calls| {
-        case.make_rootfs_again();
+        make_rootfs_again(case);
         let words: Vec<_> =
             ["--debug", "run"].iter().chain(options).copied().chain([&*case.id]).collect();
         let output = Output::of(&mut case.command_without(&calls, &words));
@@ -214,11 +230,67 @@ fn what_cannot_be_in_such_a_namespace_goes_the_ordinary_way() {
     let option = format!("lowerdir={}:{}", lower.display(), lowest.display());
     case.set("/mounts/-", json!({"destination": "/over", "type": "overlay", "options": [option]}));
     assert!(!is_the_same_on_both_ways(&case, &[]), "an overlay");
-    let mut case = Case::new(&["report"]);
-    case.namespace("user", Some(json!({"type": "user"})));
-    let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
-    case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-    assert!(!is_the_same_on_both_ways(&case, &[]), "a user namespace");
+}
+
+/// Something of everything that can be mounted in a user namespace.
+fn case_in_a_user_namespace() -> Case {
+    let mut case = case_beside_the_host();
+    // The times of the host's mounts are locked there.
+    case.set("/mounts/6/options", json!(["rbind", "ro", "nosuid", "noexec"]));
+    case.set("/mounts/7/options", json!(["bind", "nosymfollow", "nosuid"]));
+    case.set("/linux/devices/-", json!({"path": "/dev/pipe", "type": "p"}));
+    case
+}
+
+/// procfs, sysfs and devices come from among the host's mounts, and nothing else.
+fn a_user_namespace_made_of_the_root_is_the_same() {
+    for first in [0, 100_000] {
+        let mut case = case_in_a_user_namespace();
+        case.namespace("user", Some(json!({"type": "user"})));
+        let map = json!([{"containerID": 0, "hostID": first, "size": 65536}]);
+        case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map.clone());
+        for word in ["", "shared", "slave", "private", "unbindable"] {
+            case.set("/linux/rootfsPropagation", json!(word));
+            assert!(is_the_same_on_both_ways(&case, &[]), "{first} {word:?}");
+        }
+        let mut other = waiting(&["user", "pid", "mount", "network", "ipc", "uts", "cgroup"]);
+        other.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        make_rootfs_again(&other);
+        other.run_detached();
+        let path = format!("/proc/{}/ns/user", other.pid());
+        case.namespace("user", Some(json!({"type": "user", "path": path})));
+        assert!(is_the_same_on_both_ways(&case, &[]), "a joined user namespace");
+    }
+}
+
+/// The runtime itself is in one: nothing may be mounted or made there either.
+fn a_runtime_in_a_user_namespace_goes_the_same_way() {
+    let mut case = case_in_a_user_namespace();
+    case.remove("/linux/cgroupsPath").remove("/linux/resources");
+    // Only one id is mapped.
+    case.set("/mounts/2/options", json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666"]));
+    let text = format!(
+        "#!/bin/sh\nexec unshare --user --map-root-user --mount {} \"$@\"\n",
+        case.runtime.display()
+    );
+    case.runtime = case.dir.join("mapped");
+    fs::write(&case.runtime, text).expect("write a script");
+    fs::set_permissions(&case.runtime, fs::Permissions::from_mode(0o755)).expect("chmod");
+    assert!(is_the_same_on_both_ways(&case, &[]));
+}
+
+/// Whether the kernel has the call he cannot tell by its success.
+fn an_ordinary_user_goes_the_same_way() {
+    let mut case = ordinary::case(&["report"]);
+    // With a hook, containers go the ordinary way.
+    let [found, wanted] =
+        [json!({}), json!({"createContainer": [{"path": "/bin/true"}]})].map(|hooks| {
+            case.set("/hooks", hooks).write_config();
+            let output = case.runtime(&["--debug", "run", &case.id]);
+            (output.stderr.contains("mount namespace: Made"), seen(output))
+        });
+    assert_eq!((found.0, wanted.0), (true, false));
+    assert_eq!(found.1, wanted.1);
 }
 
 fn what_only_they_can_do_is_an_error() {

@@ -25,6 +25,10 @@ fn the_scheduler_is_set() {
         (json!({"policy": "SCHED_OTHER", "nice": 5}), "policy 0 priority 0 nice 5 io 0 "),
         (json!({"policy": "SCHED_BATCH", "nice": -3}), "policy 3 priority 0 nice -3 io 0 "),
         (json!({"policy": "SCHED_IDLE"}), "policy 5 priority 0 nice 0 io 0 "),
+        (
+            json!({"policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}),
+            "policy 3 priority 0 nice 0 io 0 ",
+        ),
     ] {
         let mut case = Case::new(&["shares"]);
         case.set("/process/scheduler", scheduler.clone());

@@ -70,10 +70,20 @@ const PODMAN: [&str; 3] = ["podman", "conmon", "iptables"];
 const CRI: [&str; 4] = ["pkill", "lsof", "containerd", "ctr"];
 
 /// containerd's tests of its CRI plugin, as the Makefile has built them.
-pub const CRI_TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/engines/cri-tests");
+#[allow(dead_code, reason = "only the engine tests need it")]
+pub const CRI_TESTS: &str = "cri-tests";
+
+/// Those of containerd 2.
+#[allow(dead_code, reason = "only the engine tests need it")]
+pub const CRI2_TESTS: &str = "cri2-tests";
+
+/// What `make engines` builds beside them.
+const BUILT: [&str; 5] =
+    [CRI_TESTS, CRI2_TESTS, POD_TESTS, "containerd", "containerd-shim-runc-v2"];
 
 /// Our own tests of pods.
-pub const POD_TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/engines/pod-tests");
+#[allow(dead_code, reason = "only the engine tests need it")]
+pub const POD_TESTS: &str = "pod-tests";
 
 /// Where distributions keep the plugins that make networks.
 pub const NETWORK_PLUGINS: &str = "/usr/lib/cni";
@@ -142,10 +152,15 @@ impl Needs {
 
 fn missing_of_cri() -> Option<String> {
     let bridge = Path::new(NETWORK_PLUGINS).join("bridge");
-    let mut files = [Path::new(CRI_TESTS), Path::new(POD_TESTS), &bridge].into_iter();
+    let mut files = BUILT.map(built_for_engines).into_iter().chain([bridge]);
     let file = files.find(|file| !file.exists()).map(|file| file.display().to_string());
     let program = CRI.iter().find(|name| !has_program(name)).map(ToString::to_string);
     file.or(program).map(|name| format!("needs {name}"))
+}
+
+/// A program that `make engines` builds.
+pub fn built_for_engines(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/engines").join(name)
 }
 
 /// The kind of machine, as `counts.txt` names it, with the engines' driver of cgroups if there is

@@ -54,6 +54,8 @@ fuzz: ## Documents that nobody would write, through checks, compiler and kernel 
 engines: build ## Docker, containerd, Podman, Buildah with orlop as their runtime, in namespaces of their own; T=name one case
 	! command -v go >/dev/null || { cd tests/engines/cri && CGO_ENABLED=0 go test -c \
 	  -ldflags '-s -w' -o $(CURDIR)/target/engines/cri-tests $(CONTAINERD)/integration && \
+	  cd ../pods && CGO_ENABLED=0 go test -c -ldflags '-s -w' \
+	  -o $(CURDIR)/target/engines/pod-tests . && \
 	  cd ../containerd2 && CGO_ENABLED=0 go test -c -ldflags '-s -w' \
 	  -o $(CURDIR)/target/engines/cri2-tests $(CONTAINERD)/v2/integration && \
 	  CGO_ENABLED=0 go build -ldflags '-s -w' -o $(CURDIR)/target/engines/ \

@@ -51,10 +51,15 @@ fn whole(pattern: &str) -> String {
 
 #[track_caller]
 pub fn passes(version: Version, pattern: &str) {
-    let run = |handler: &str| {
+    compare(|handler| {
         let words = ["-test.v", &format!("-test.run={}", whole(pattern))];
         Engine::start(version).test(handler, &words)
-    };
+    });
+}
+
+/// Runs tests, and where they do not pass says whether they do with runc.
+#[track_caller]
+pub fn compare(run: impl Fn(&str) -> Output) {
     let passed = |seen: &Output| {
         let has = |word: &str| seen.stdout.contains(&format!("--- {word}: "));
         seen.code == 0 && has("PASS") && !has("SKIP")

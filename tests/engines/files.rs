@@ -1,9 +1,12 @@
 //! What the container sees of files: volumes, tmpfs, a read-only root, and `docker cp`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount, umount};
 
 use crate::docker::{Container, compared_sh, docker};
+use crate::harness::host;
 use crate::sandbox::DIRECTORY;
 use crate::tests;
 
@@ -14,7 +17,8 @@ tests! {
     directories_of_the_host needs [Docker],
     a_file_of_the_host needs [Docker],
     read_only_volumes needs [Docker],
-    propagation needs [Docker],
+    a_mount_arrives_while_the_container_runs needs [Docker],
+    every_propagation needs [Docker],
     named_volumes_outlive_containers needs [Docker],
     volumes_of_another_container needs [Docker],
     copies_in_and_out needs [Docker],
@@ -79,14 +83,22 @@ fn read_only_volumes() {
     assert_eq!(seen.matches("Read-only file system").count(), 2, "{seen}");
 }
 
-fn propagation() {
+fn mount_tmpfs(at: &Path) {
+    let flags = MsFlags::empty();
+    mount(Some("tmpfs"), at, Some("tmpfs"), flags, None::<&str>).expect("mount a tmpfs");
+}
+
+/// A tmpfs of the host whose mounts go to its peers.
+fn mount_shared(at: &Path) {
+    mount_tmpfs(at);
+    let none = None::<&str>;
+    mount(none, at, none, MsFlags::MS_SHARED, none).expect("share a mount");
+}
+
+fn a_mount_arrives_while_the_container_runs() {
     let source = directory("slave");
     let path = source.to_str().expect("a path");
-    let none = None::<&str>;
-    let flags = nix::mount::MsFlags::empty();
-    nix::mount::mount(Some("source"), path, Some("tmpfs"), flags, none).expect("mount a tmpfs");
-    let flags = nix::mount::MsFlags::MS_SHARED;
-    nix::mount::mount(none, path, none, flags, none).expect("share it");
+    mount_shared(&source);
     let container = Container::new();
     let script =
         "echo up; until test -e /data/below/late; do sleep 0.1; done; cat /data/below/late";
@@ -95,14 +107,69 @@ fn propagation() {
     assert_eq!(logs.line(), "up");
     let below = source.join("below");
     fs::create_dir(&below).expect("make a directory");
-    let flags = nix::mount::MsFlags::empty();
-    nix::mount::mount(Some("late"), &below, Some("tmpfs"), flags, none).expect("mount a tmpfs");
+    mount_tmpfs(&below);
     fs::write(below.join("late"), "mounted later\n").expect("write a file");
     assert_eq!(logs.line(), "mounted later");
     assert_eq!(container.wait(), "0");
     for mounted in [&below, &source] {
-        nix::mount::umount(mounted).expect("unmount a tmpfs");
+        umount(mounted).expect("unmount a tmpfs");
     }
+}
+
+/// Both ways, with and without what is mounted below, for writing and not.
+fn every_propagation() {
+    let source = directory("propagation");
+    mount_shared(&source);
+    for name in ["below", "late", "inside"] {
+        fs::create_dir(source.join(name)).expect("make a directory");
+    }
+    mount_shared(&source.join("below"));
+    fs::create_dir(source.join("below/late")).expect("make a directory");
+    for (kind, arrives, returns) in [
+        ("private", false, false),
+        ("rprivate", false, false),
+        ("slave", true, false),
+        ("rslave", true, false),
+        ("shared", true, true),
+        ("rshared", true, true),
+    ] {
+        let (seen, came_back) = propagated(&Container::new(), &source, kind);
+        assert_eq!(seen.contains("/data/late rw"), arrives, "{kind}: {seen}");
+        assert_eq!(seen.contains("/fixed/late rw"), arrives, "{kind}: {seen}");
+        assert_eq!(came_back, returns, "{kind}");
+        assert!(seen.contains("/fixed ro") && seen.contains("read-only\n"), "{kind}: {seen}");
+        if let Some(reference) = Container::reference() {
+            assert_eq!((seen, came_back), propagated(&reference, &source, kind), "{kind}");
+        }
+    }
+    for mounted in [source.join("below"), source] {
+        umount(&mounted).expect("unmount a tmpfs");
+    }
+}
+
+/// What the container sees of its two volumes and of mounts that come later, and whether one that
+/// it makes is seen on the host.
+fn propagated(container: &Container, source: &Path, kind: &str) -> (String, bool) {
+    let path = source.display();
+    let volumes = [format!("{path}:/data:{kind}"), format!("{path}:/fixed:ro,{kind}")];
+    let [data, fixed] = volumes.each_ref().map(String::as_str);
+    let options = ["--volume", data, "--volume", fixed, "--cap-add", "SYS_ADMIN"];
+    let unconfined = ["--security-opt", "apparmor=unconfined"];
+    container.start(&[&options[..], &unconfined].concat(), "sleep 1000");
+    let late = [source.join("late"), source.join("below/late")];
+    late.iter().for_each(|place| mount_tmpfs(place));
+    // The numbers of peer groups differ each time.
+    let script = "awk '$5 ~ \"^/(data|fixed)\" { printf \"%s %s\", $5, substr($6, 1, 2); \
+        for (i = 7; $i != \"-\"; i++) { sub(/:.*/, \"\", $i); printf \" %s\", $i }; print \"\" }' \
+        /proc/self/mountinfo | sort; touch /fixed/x 2>/dev/null || echo read-only; \
+        mount -t tmpfs tmpfs /data/inside";
+    let seen = container.exec(&[], &["sh", "-c", script]).ok();
+    let inside = format!(" {path}/inside ");
+    let came_back = host::mount_table().iter().any(|line| line.contains(&inside));
+    container.exec(&[], &["umount", "/data/inside"]).ok();
+    late.iter().for_each(|place| umount(place).expect("unmount a tmpfs"));
+    container.docker(&["rm", "--force"]).ok();
+    (seen, came_back)
 }
 
 fn named_volumes_outlive_containers() {

@@ -35,6 +35,7 @@ mod limits;
 mod networks;
 mod own_daemon;
 mod podman_cases;
+mod pods;
 mod process;
 mod remapped;
 mod resources;
@@ -102,6 +103,7 @@ fn run() -> ExitCode {
         Suite { name: "limits", tests: limits::TESTS },
         Suite { name: "networks", tests: networks::TESTS },
         Suite { name: "podman", tests: podman_cases::TESTS },
+        Suite { name: "pods", tests: pods::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "remapped", tests: remapped::TESTS },
         Suite { name: "resources", tests: resources::TESTS },

@@ -19,6 +19,7 @@ tests! {
     a_job_that_fails_is_an_error needs [Root] unlike runc "is told apart by texts",
     a_bus_that_went_away_keeps_nobody_from_deleting needs [Root, CgroupV1]
         unlike runc "says nothing",
+    a_manager_goes_by_its_name needs [Root, CgroupV1] unlike runc "has no such option",
     a_manager_that_is_none_is_refused,
 }
 
@@ -157,6 +158,25 @@ fn a_bus_that_went_away_keeps_nobody_from_deleting() {
     output.ok();
     assert!(!host::cgroup("pids", &name).exists());
     assert_eq!(case.leftovers(), Vec::<String>::new());
+}
+
+/// As with crun, whose option Podman uses.
+fn a_manager_goes_by_its_name() {
+    let case = case();
+    let bus = Bus::new(&case.dir, PLAYS);
+    let words = ["--cgroup-manager", "systemd", "create", &case.id];
+    Output::of(case.command(&words).env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())).ok();
+    bus.call("StartTransientUnit");
+    let inside = host::processes_in_cgroup(&format!("/orlop-test-{}.scope", case.id));
+    assert_eq!(inside, [case.pid()]);
+    let case = Case::new(&["wait"]);
+    case.write_config();
+    case.runtime(&["--cgroup-manager=cgroupfs", "create", &case.id]).ok();
+    assert_eq!(host::processes_in_cgroup(&case.cgroup()), [case.pid()]);
+    let case = Case::new(&["wait"]);
+    case.write_config();
+    case.runtime(&["--cgroup-manager=disabled", "create", &case.id]).ok();
+    assert_eq!(host::processes_in_cgroup(&case.cgroup()), [0; 0]);
 }
 
 fn a_manager_that_is_none_is_refused() {

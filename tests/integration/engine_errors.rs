@@ -16,6 +16,8 @@ use crate::tests;
 tests! {
     errors_of_create_are_those_of_their_step needs [Root]
         unlike runc "has other words around them",
+    errors_of_options_are_those_of_their_step needs [Root]
+        unlike runc "has other words around them",
     errors_of_exec_are_those_of_their_step needs [Root]
         unlike runc "leaves those of execve to the program, if it is detached",
     errors_of_start_are_the_programs needs [Root],
@@ -231,23 +233,54 @@ const AT_CREATE: [Row; 24] = [
     }),
 ];
 
+/// The engines take turns.
 fn errors_of_create_are_those_of_their_step() {
-    for (index, (step, number, change)) in AT_CREATE.iter().enumerate() {
+    let engines = [(&SHIM, "log.json"), (&CONMON, "oci-log")].into_iter().cycle();
+    for ((engine, log), (step, number, change)) in engines.zip(AT_CREATE) {
         let mut case = Case::new(&[]);
         prepare(&case);
         change(&mut case);
-        let what = format!("row {index}, {step}");
-        for (engine, log) in [(&SHIM, "log.json"), (&CONMON, "oci-log")] {
-            let engine = Caller::new(engine, &case);
-            let seen = engine.call("create --bundle @bundle --pid-file @bundle/pid @id");
-            assert_eq!(seen.code, 1, "{what}: {seen:?}");
-            check(&what, &seen.stderr, *number, step);
-            // One engine reads it there, the other here.
-            let record = fs::read_to_string(case.dir.join(log)).expect("read the log");
-            let record: Value = serde_json::from_str(&record).expect("one record");
-            check(&what, record["msg"].as_str().expect("a text"), *number, step);
-        }
-        assert_eq!(case.leftovers(), [""; 0], "{what}");
+        let engine = Caller::new(engine, &case);
+        let seen = engine.call("create --bundle @bundle --pid-file @bundle/pid @id");
+        assert_eq!(seen.code, 1, "{step}: {seen:?}");
+        check(step, &seen.stderr, number, step);
+        // One engine reads it there, the other here.
+        let record = fs::read_to_string(case.dir.join(log)).expect("read the log");
+        let record: Value = serde_json::from_str(&record).expect("one record");
+        check(step, record["msg"].as_str().expect("a text"), number, step);
+        assert_eq!(case.leftovers(), [""; 0], "{step}");
+    }
+}
+
+/// Files and sockets that command lines name.
+fn errors_of_options_are_those_of_their_step() {
+    let create = "create --bundle @bundle --pid-file @bundle/pid";
+    for (line, number) in [
+        ("create --bundle @bundle/nosuch @id".to_string(), Errno::ENOENT),
+        ("create --bundle @bundle/config.json @id".to_string(), Errno::ENOTDIR),
+        ("create --bundle @bundle --pid-file @bundle/nosuch/pid @id".to_string(), Errno::ENOENT),
+        ("create --bundle @bundle --pid-file @bundle/rootfs @id".to_string(), Errno::EISDIR),
+        (format!("{create} --pidfd-socket @bundle/nosuch @id"), Errno::ENOENT),
+        (format!("{create} --pidfd-socket @bundle/config.json @id"), Errno::ECONNREFUSED),
+        (format!("{create} --console-socket @bundle/nosuch @id"), Errno::ENOENT),
+        (format!("{create} --console-socket @bundle/config.json @id"), Errno::ECONNREFUSED),
+        (format!("{create} --console-socket @bundle/config.json/x @id"), Errno::ENOTDIR),
+        ("--log @bundle/nosuch/log state @id".to_string(), Errno::ENOENT),
+        ("--log @bundle state @id".to_string(), Errno::EISDIR),
+    ] {
+        let mut case = Case::new(&["wait"]);
+        case.set("/process/terminal", json!(line.contains("console")));
+        let shim = Caller::new(&SHIM, &case);
+        let seen = shim.call(&line);
+        assert_eq!(seen.code, 1, "{line}: {seen:?}");
+        check(&line, &seen.stderr, Some(number), "");
+        assert_eq!(case.leftovers(), [""; 0], "{line}");
+    }
+    let case = Case::running();
+    let shim = Caller::new(&SHIM, &case);
+    for (file, number) in [("nosuch", Errno::ENOENT), ("rootfs", Errno::EISDIR)] {
+        let line = format!("update --resources=@bundle/{file} @id");
+        check(&line, &shim.call(&line).stderr, Some(number), "");
     }
 }
 

@@ -79,8 +79,13 @@ pub const CRI_TESTS: &str = "cri-tests";
 #[allow(dead_code, reason = "only the engine tests need it")]
 pub const CRI2_TESTS: &str = "cri2-tests";
 
-/// What `make engines` builds beside them.
-const BUILT: [&str; 4] = [CRI_TESTS, CRI2_TESTS, "containerd", "containerd-shim-runc-v2"];
+/// Our own tests of pods.
+#[allow(dead_code, reason = "only the engine tests need it")]
+pub const POD_TESTS: &str = "pod-tests";
+
+/// What `make engines` builds of Go modules.
+const BUILT: [&str; 5] =
+    [CRI_TESTS, CRI2_TESTS, POD_TESTS, "containerd", "containerd-shim-runc-v2"];
 
 /// Where distributions keep the plugins that make networks.
 pub const NETWORK_PLUGINS: &str = "/usr/lib/cni";

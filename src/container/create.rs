@@ -236,6 +236,11 @@ impl Attempt<'_> {
             // root could not map the ids of a process that hides, and owns what he joins.
             prctl::set_dumpable(false).context("hide from other processes")?;
         }
+        if case == Case::NewUser && setup.joined.get(Kind::Cgroup).is_some() {
+            // Where cgroup namespaces are borders (nsdelegate), nobody is born beyond that which the
+            // runtime is about to join. A file that was opened before still leads there.
+            setup.cgroups = setup.cgroups.without_clone()?;
+        }
         let own = Own::leave(&setup.joined, |kind| match case {
             Case::Plain => kind == Kind::Pid,
             Case::NewUser => true,

@@ -112,6 +112,7 @@ impl Plan {
             change,
             namespaces.has(Kind::User),
         )?;
+        check_id_maps(&rootfs)?;
         check_selinux("linux.mountLabel", linux.and_then(|linux| linux.mount_label().as_deref()))?;
         let process = spec.process().as_ref().map(|process| Process::from_spec(process, spec));
         let process = process.transpose()?;
@@ -146,6 +147,14 @@ impl Plan {
             annotations,
         })
     }
+}
+
+/// The kernel would say EPERM.
+fn check_id_maps(rootfs: &Rootfs) -> Result<()> {
+    let Some((index, _)) = rootfs.id_maps().next() else { return Ok(()) };
+    let text = "id-mapped mounts are not supported for rootless containers";
+    ensure!(geteuid().is_root(), "mounts[{index}]: {text}");
+    Ok(())
 }
 
 fn change(namespaces: &Namespaces, options: Options, linux: Option<&Linux>) -> Result<Change> {

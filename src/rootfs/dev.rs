@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::calls::Calls;
+use super::fault;
 use crate::resolve::{Missing, Root};
 use crate::spec::defaults;
 use crate::sys::stat::kind;
@@ -101,6 +102,9 @@ impl Device {
     /// # Errors
     /// When something else is at its path (DEV-05), or it can be neither made nor bound.
     pub(super) fn make(&self, calls: &Calls, root: &Root, bind: Bind) -> Result<()> {
+        if fault::skips(|| format!("device {}", self.path.display())) {
+            return Ok(());
+        }
         let make = || {
             let parent = root.open_parent(&self.path, Missing::MakeDirectory);
             let (dir, name) = parent.context("open its directory")?;
@@ -148,6 +152,15 @@ impl Device {
     fn check_existing(&self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
         let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("stat")?;
         ensure!(self.is(&stat), "another file is there already");
+        Ok(())
+    }
+
+    /// Looks whether `found` is this device.
+    ///
+    /// # Errors
+    /// When it is another file.
+    pub(super) fn check(&self, found: &OwnedFd) -> Result<()> {
+        ensure!(self.is(&fstat(found).context("stat")?), "another file is there");
         Ok(())
     }
 

@@ -32,7 +32,7 @@ pub enum Prepared {
     Source(OwnedFd),
     /// The namespace with the mapping for a new file system.
     Namespace(OwnedFd),
-    /// The new file system itself.
+    /// The new file system itself, with mapped ids if that was asked for.
     Made(OwnedFd),
 }
 
@@ -57,16 +57,10 @@ impl IdMap {
             own.is_some() || user_namespace,
             "options: \"idmap\" needs uidMappings and gidMappings, or a user namespace"
         );
-        match kind {
-            Kind::Bind { .. } => {}
-            Kind::Fs { .. } => ensure!(
-                !user_namespace,
-                "options: in a user namespace only bind mounts can be id-mapped"
-            ),
-            Kind::Cgroup | Kind::Remount => {
-                anyhow::bail!("options: only bind mounts and new file systems can be id-mapped")
-            }
-        }
+        ensure!(
+            matches!(kind, Kind::Bind { .. } | Kind::Fs { .. }),
+            "options: only bind mounts and new file systems can be id-mapped"
+        );
         Ok(Some(Self { own, recursive: word == Some(true) }))
     }
 
@@ -110,7 +104,7 @@ impl Rootfs {
         if self.may_be_mounted_first(mount) {
             return Ok(Prepared::Namespace(namespace));
         }
-        mount.context(mount.map_ids(namespace))
+        mount.context(mount.map_ids(namespace, self.user_namespace))
     }
 
     /// The source of the bind mount is below the root, where only init sees what was mounted before.
@@ -140,12 +134,21 @@ impl Mount {
         Ok(tree)
     }
 
-    fn map_ids(&self, namespace: OwnedFd) -> Result<Prepared> {
-        let (Kind::Bind { source, recursive }, Some(map)) = (&self.kind, &self.id_map) else {
-            return Ok(Prepared::Namespace(namespace));
-        };
-        let mount = self.open_source_for_init(source, *recursive)?;
-        map.apply(&mount, &namespace)?;
-        Ok(Prepared::Source(mount))
+    fn map_ids(&self, namespace: OwnedFd, user_namespace: bool) -> Result<Prepared> {
+        let map = self.id_map.as_ref().context("no ids to map")?;
+        match &self.kind {
+            Kind::Bind { source, recursive } => {
+                let mount = self.open_source_for_init(source, *recursive)?;
+                map.apply(&mount, &namespace)?;
+                Ok(Prepared::Source(mount))
+            }
+            // What belongs to another user namespace than the first cannot be mapped.
+            _ if user_namespace => {
+                let mount = self.make_fs(&Calls::Descriptors, None)?;
+                map.apply(&mount, &namespace)?;
+                Ok(Prepared::Made(mount))
+            }
+            _ => Ok(Prepared::Namespace(namespace)),
+        }
     }
 }

@@ -281,10 +281,8 @@ impl Mount {
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
         // These three cannot have one.
-        let label = self
-            .label
-            .as_deref()
-            .filter(|_| !matches!(fstype.as_str(), "proc" | "sysfs" | "mqueue"));
+        let has_labels = !["proc", "sysfs", "mqueue"].contains(&fstype.as_str());
+        let label = self.label.as_deref().filter(|_| has_labels);
         let flags = &flags.collect::<Vec<_>>();
         calls.new_fs(&NewFs { fstype, source, flags, data: &data, attributes, label })
     }

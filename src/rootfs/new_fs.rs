@@ -49,6 +49,10 @@ impl NewFs<'_> {
             }
             Ok(())
         };
+        // As mount(2) does for a type such as `fuse.sshfs`.
+        if let Some((_, subtype)) = fstype.split_once('.') {
+            set("subtype", Some(subtype)).with_context(|| format!("subtype {subtype:?}"))?;
+        }
         if !self.source.is_empty() {
             let source = self.source;
             set("source", Some(source)).with_context(|| format!("source {source:?}"))?;

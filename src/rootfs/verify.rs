@@ -43,6 +43,7 @@ pub(super) fn verify(rootfs: &Rootfs, tree: &Tree, procfs: &Procfs) -> Result<()
         mount.context(mounted(mount, attached, later, &ids))?;
     }
     kernel_file_systems(rootfs, tree, &ids)?;
+    null_device(rootfs, tree)?;
     for path in &rootfs.masked {
         let Some(found) = mask::find(&tree.root, path)? else { continue };
         ensure!(is_hidden(&found)?, "linux.maskedPaths: {path} is not hidden");
@@ -81,6 +82,10 @@ fn mounted(
         }
     }
     let wanted = mount.options.set & !mount.options.recursive.clear;
+    if FLAGS.iter().all(|(attribute, _)| wanted & attribute == 0) {
+        // A server that does not answer is nothing to wait for (FUSE, NFS).
+        return Ok(());
+    }
     let flags = fstatfs(attached).context("statfs")?.flags();
     for (attribute, flag) in FLAGS {
         let missing = wanted & attribute != 0 && !flags.contains(flag);
@@ -106,6 +111,21 @@ fn kernel_file_systems(rootfs: &Rootfs, tree: &Tree, ids: &Ids) -> Result<()> {
         mount.context(looked)?;
     }
     Ok(())
+}
+
+/// What hides files and takes the place of standard streams is what the document says: by default
+/// the null device.
+fn null_device(rootfs: &Rootfs, tree: &Tree) -> Result<()> {
+    let path = Path::new("/dev/null");
+    let Some(device) = rootfs.devices.iter().find(|device| device.path == path) else {
+        return Ok(());
+    };
+    if is_masked("/dev/null", &rootfs.masked) {
+        return Ok(());
+    }
+    let found = tree.root.open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW);
+    let found = device.context(found.context("open it"))?;
+    device.context(device.check(&found))
 }
 
 /// Covered by the null device, or by an empty directory that stays empty.

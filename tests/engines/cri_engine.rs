@@ -76,17 +76,15 @@ impl Engine {
 
     /// Runs those of our own tests that have this name, and ends if they do not.
     pub fn own_test(&self, handler: &str, name: &str) -> Output {
-        Output::of(
-            Command::new(host::built_for_engines(host::POD_TESTS))
-                .current_dir(&self.directory)
-                .args([
-                    "-test.v".to_string(),
-                    format!("-test.run=^{name}$"),
-                    format!("-cri-endpoint=unix://{}", self.socket().display()),
-                    format!("-runtime-handler={handler}"),
-                    "-image=docker.io/library/pods:latest".to_string(),
-                ]),
-        )
+        let mut command = Command::new(host::built_for_engines(host::POD_TESTS));
+        command.current_dir(&self.directory).args([
+            "-test.v".to_string(),
+            format!("-test.run=^{name}$"),
+            format!("-cri-endpoint=unix://{}", self.socket().display()),
+            format!("-runtime-handler={handler}"),
+            "-image=docker.io/library/pods:latest".to_string(),
+        ]);
+        Output::of(&mut command)
     }
 
     fn socket(&self) -> PathBuf {

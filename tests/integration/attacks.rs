@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 use crate::harness::Case;
 use crate::harness::sentinel::Sentinel;
 use crate::harness::terminal::Receiver;
+use crate::mounts::cgroup_mount;
 use crate::tests;
 
 tests! {
     nothing_in_an_image_reaches_the_host needs [Root] unlike runc "crashes on some of it",
     nothing_in_an_image_without_mounts_reaches_the_host needs [Root]
         unlike runc "crashes on some of it",
+    nothing_in_place_of_cgroups_reaches_the_host needs [Root] unlike runc "crashes on some of it",
     nothing_on_the_way_to_a_mount_reaches_the_host needs [Root]
         unlike runc "crashes on some of it",
     nothing_reaches_the_host_without_the_newer_mount_calls needs [Root]
@@ -223,6 +225,14 @@ fn nothing_in_an_image_without_mounts_reaches_the_host() {
     // The probe needs /proc to tell what it sees.
     case.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
     attack(case, &OWN_PATHS, |_| {});
+}
+
+/// Without sysfs these directories are the image's.
+fn nothing_in_place_of_cgroups_reaches_the_host() {
+    let mut case = Case::new(&[]);
+    let proc = json!({"destination": "/proc", "type": "proc", "source": "proc"});
+    case.set("/mounts", json!([proc, cgroup_mount(&["nosuid", "noexec", "nodev", "ro"])]));
+    attack(case, &["/sys", "/sys/fs", "/sys/fs/cgroup"], |_| {});
 }
 
 fn nothing_on_the_way_to_a_mount_reaches_the_host() {

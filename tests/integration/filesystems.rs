@@ -24,6 +24,8 @@ tests! {
     locked_options_stay_unless_they_are_named needs [Root],
     files_of_every_kind_are_bound needs [Root],
     an_overlay_is_mounted needs [Root],
+    types_of_servers_go_to_the_kernel needs [Root] unlike runc "looks at it, and waits",
+    a_mount_in_place_of_proc_or_sys_is_refused needs [Root] unlike runc "mounts over it",
     what_the_kernel_does_not_know_is_named needs [Root] unlike runc "has other words",
 }
 
@@ -86,17 +88,19 @@ fn the_root_of_the_host_can_be_the_root() {
 
 fn masked_directories_share_one_file_system() {
     let mut case = Case::new(&["cat", "/proc/self/mountinfo"]);
-    for name in ["one", "two", "three"] {
-        fs::create_dir(case.rootfs().join(name)).expect("make a directory");
+    let paths: Vec<_> = (0..96).map(|number| format!("/masked{number}")).collect();
+    for path in &paths {
+        fs::create_dir(case.rootfs().join(&path[1..])).expect("make a directory");
     }
-    case.set("/linux/maskedPaths", json!(["/one", "/two", "/three"]));
+    case.set("/linux/maskedPaths", json!(paths));
     let text = case.run().ok();
     // The third field is the device.
     let device = |path: &str| {
         let line = text.lines().find(|line| line.split(' ').nth(4) == Some(path));
         line.and_then(|line| line.split(' ').nth(2)).expect("a mount").to_string()
     };
-    assert_eq!([device("/two"), device("/three")], [device("/one"), device("/one")]);
+    let first = device(&paths[0]);
+    assert!(paths.iter().all(|path| device(path) == first), "{text}");
 }
 
 fn the_link_to_kcore_is_there_if_kcore_is() {
@@ -212,6 +216,38 @@ fn an_overlay_is_mounted() {
     let script = "mkdir lower lower/old top; mount -t tmpfs t top; mkdir top/up top/work";
     assert_eq!(run_among_mounts(&case, script), "old\nok\n");
     assert!(!case.dir.join("lower/new").exists());
+}
+
+/// Nobody answers this one: what a container starts with must not wait for servers.
+fn types_of_servers_go_to_the_kernel() {
+    let mut case = Case::new(&["report"]);
+    let options = "fd=3,rootmode=40000,user_id=0,group_id=0";
+    let mount = |fstype: &str| json!({"destination": "/mnt", "type": fstype, "source": "server", "options": [options]});
+    case.set("/mounts/-", mount("fuse.probe"));
+    case.write_config();
+    let words: Vec<_> = case.arguments(&["run", "--preserve-fds", "1", &case.id]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec 3<>/dev/fuse \"$@\"", "sh"]).arg(&case.runtime).args(words);
+    let report = report(&crate::harness::Output::of(command.current_dir(&case.dir)).ok());
+    let line = line(&report["mounts"], "/mnt");
+    assert!(line.contains(" - fuse.probe server rw,user_id=0,group_id=0"), "{line}");
+    // The helper programs of mount(8) are nobody's; what the kernel says is told.
+    case.set("/mounts/6", mount("nfs"));
+    case.run().fails(1, "mounts[6]: nfs: ");
+}
+
+/// It could be anything that another container may write: RESOLVE_NO_XDEV.
+fn a_mount_in_place_of_proc_or_sys_is_refused() {
+    for name in ["proc", "sys"] {
+        let case = Case::new(&[]);
+        let (runtime, root) = (case.runtime.display(), case.state_root());
+        let run =
+            format!("{runtime} --root {} run {} 2>&1 || true; exit 0", root.display(), case.id);
+        let script = format!("mount -t tmpfs x rootfs/{name}; {run}");
+        let error = run_among_mounts(&case, &script);
+        let want = "open the destination: invalid cross-device link";
+        assert!(error.contains(want), "{error}");
+    }
 }
 
 fn what_the_kernel_does_not_know_is_named() {

@@ -15,6 +15,9 @@ tests! {
     a_bind_mount_shows_mapped_owners needs [Root],
     a_mapping_with_gaps_shows_nobody_in_them needs [Root],
     a_new_file_system_is_mapped needs [Root] unlike runc "maps bind mounts only",
+    a_new_file_system_is_mapped_in_a_user_namespace needs [Root]
+        unlike runc "maps bind mounts only",
+    a_disk_is_mapped needs [Root, Disk] unlike runc "maps bind mounts only",
     a_mount_has_the_mapping_of_the_containers_user_namespace needs [Root],
     a_mount_has_its_own_mapping_in_a_user_namespace needs [Root],
     a_source_that_only_root_can_get_to needs [Root],
@@ -22,6 +25,7 @@ tests! {
     only_ridmap_reaches_what_is_below needs [Root],
     mounts_reach_what_is_mapped_where_they_may needs [Root],
     mappings_that_are_wrong_are_refused needs [Root] unlike runc "has other words",
+    an_ordinary_user_maps_no_mounts needs [Root],
     a_file_system_that_cannot_be_mapped_is_an_error needs [Root] unlike runc "has other words",
 }
 
@@ -94,6 +98,55 @@ fn a_new_file_system_is_mapped() {
     case.set("/mounts/-", mount);
     let text = case.run().ok();
     assert!(text.starts_with("ok\n/data/new file 0 0644 0:0\n/data dir 0777 77:0"), "{text}");
+}
+
+fn a_new_file_system_is_mapped_in_a_user_namespace() {
+    let own = json!([map(0, 100_007, 1), map(5, 100_000, 1)]);
+    for (options, maps, owners) in [
+        (json!(["idmap", "mode=755"]), None, ["0:0", "0:0"]),
+        (json!(["ridmap", "mode=755", "uid=5", "gid=5"]), Some(own), ["0:0", "0:0"]),
+        (json!(["idmap", "mode=755", "uid=3", "gid=4"]), None, ["3:4", ""]),
+    ] {
+        let mut case = with_user_namespace(&["stat", "/data", "--", "write", "/data/new", "x"]);
+        let mut mount =
+            json!({"destination": "/data", "type": "tmpfs", "source": "t", "options": options});
+        if let Some(maps) = maps {
+            mount["uidMappings"] = maps.clone();
+            mount["gidMappings"] = maps;
+        }
+        case.set("/mounts/-", mount);
+        give_to(&case, 100_000, 100_000);
+        let written = if owners[1].is_empty() { "EACCES" } else { "ok" };
+        assert_eq!(case.run().ok(), format!("/data dir 0755 {}\n{written}\n", owners[0]));
+    }
+}
+
+/// As a bind mount of what is mounted on the host, and as a mount of its own.
+fn a_disk_is_mapped() {
+    let script = "truncate -s 8M image; mkfs.ext4 -q image; mkdir disk
+        device=$(losetup --find --show image); ln -s $device device; mount $device disk
+        : >disk/file; chown 5:6 disk/file; losetup --detach $device";
+    for (user_namespace, owner) in [(false, "100005:100006"), (true, "5:6")] {
+        for kind in ["bind", "ext4"] {
+            let words = ["stat", "/data/file"];
+            let mut case =
+                if user_namespace { with_user_namespace(&words) } else { Case::new(&words) };
+            let source = case.dir.join(if kind == "bind" { "disk" } else { "device" });
+            let maps = json!([map(0, 100_000, 10)]);
+            let mut mount = json!({"destination": "/data", "source": source, "type": kind,
+                "uidMappings": maps, "gidMappings": maps});
+            if kind == "bind" {
+                mount["options"] = json!(["bind"]);
+            }
+            case.set("/mounts/-", mount);
+            if user_namespace {
+                give_to(&case, 100_000, 100_000);
+            }
+            let text = crate::mounts::run_among_mounts(&case, script);
+            let want = format!("/data/file file 0 0644 {owner}\n");
+            assert_eq!(text, want, "{kind}, user namespace: {user_namespace}");
+        }
+    }
 }
 
 /// In the container 0 is 100000 of the host.
@@ -219,6 +272,13 @@ fn mappings_that_are_wrong_are_refused() {
     }
 }
 
+fn an_ordinary_user_maps_no_mounts() {
+    let mut case = crate::harness::ordinary::case(&[]);
+    let data = json!({"destination": "/data", "source": "/usr", "options": ["rbind", "idmap"]});
+    case.set("/mounts/-", data);
+    case.run().fails(1, "id-mapped mounts are not supported for rootless containers");
+}
+
 fn a_file_system_that_cannot_be_mapped_is_an_error() {
     let mut case = Case::new(&[]);
     case.set(
@@ -228,4 +288,19 @@ fn a_file_system_that_cannot_be_mapped_is_an_error() {
     );
     case.run()
         .fails(1, "error mounting \"/proc\" to rootfs at \"/data\": mounts[6]: bind: map its ids");
+    let maps = json!([map(0, 1, 1)]);
+    for (fstype, options) in
+        [("overlay", json!(["lowerdir=/usr:/etc"])), ("proc", json!([])), ("mqueue", json!([]))]
+    {
+        for user_namespace in [false, true] {
+            let mut case = if user_namespace { with_user_namespace(&[]) } else { Case::new(&[]) };
+            case.set(
+                "/mounts/-",
+                json!({"destination": "/data", "source": "s", "type": fstype, "options": options,
+                    "uidMappings": maps, "gidMappings": maps}),
+            );
+            case.run()
+                .fails(1, &format!("to rootfs at \"/data\": mounts[6]: {fstype}: map its ids"));
+        }
+    }
 }

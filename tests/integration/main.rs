@@ -35,6 +35,7 @@ mod joining;
 mod labels;
 mod leftovers;
 mod lifecycle;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod net_devices;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         Suite { name: "labels", tests: labels::TESTS },
         Suite { name: "leftovers", tests: leftovers::TESTS },
         Suite { name: "lifecycle", tests: lifecycle::TESTS },
+        Suite { name: "mount_options", tests: mount_options::TESTS },
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "net_devices", tests: net_devices::TESTS },

@@ -29,6 +29,7 @@ tests! {
     the_inheritable_set_is_empty_unless_asked_for needs [Root],
     no_path_of_the_image_is_resolved_by_the_ordinary_rules needs [Root, Strace]
         unlike runc "resolves some",
+    renames_without_end_are_an_error needs [Root, Strace] unlike runc "has other words",
     no_path_is_in_a_user_namespace needs [Root, Strace] unlike runc "resolves some",
     no_path_is_for_a_terminal needs [Root, Strace] unlike runc "resolves some",
     no_path_is_without_the_newer_mount_calls needs [Root, Strace]
@@ -286,6 +287,31 @@ fn no_path_of_the_image_is_resolved_by_the_ordinary_rules() {
     case.set("/linux/devices", json!([{"path": "/x/y", "type": "c", "major": 1, "minor": 5}]));
     let words = ["run", &case.id.clone()];
     assert_eq!(calls_by_the_ordinary_rules(&mut case, &[], &words), "");
+}
+
+/// openat2(2) says EAGAIN when somebody renames meanwhile. Asked too often it is an error, and never
+/// a lookup by other rules.
+fn renames_without_end_are_an_error() {
+    let case = Case::new(&["echo", "started"]);
+    case.write_config();
+    let trace = case.dir.join("trace");
+    for (always, count) in [(false, 3), (true, 0)] {
+        let when = if always { String::new() } else { format!(":when=1..{count}") };
+        let mut command = std::process::Command::new("strace");
+        command.args(["-f", "-qq", "-e", "trace=openat2,openat", "-e"]);
+        command.arg(format!("inject=openat2:error=EAGAIN{when}")).arg("-o").arg(&trace);
+        command.arg(&case.runtime).args(case.arguments(&["run", &case.id]));
+        let output = crate::harness::Output::of(command.current_dir(&case.dir));
+        let text = fs::read_to_string(&trace).expect("read the trace");
+        let asked = text.lines().filter(|line| line.contains("openat2(")).count();
+        if always {
+            output.fails(1, "resource temporarily unavailable");
+            assert!((2..=128).contains(&asked), "{asked}: {text}");
+        } else {
+            assert_eq!(output.ok(), "started\n");
+        }
+        assert_eq!(case.leftovers(), [""; 0]);
+    }
 }
 
 /// Devices are bound there.

@@ -13,6 +13,7 @@ tests! {
     a_mount_that_was_left_out_is_found needs [Root] unlike runc "leaves nothing out",
     an_attribute_that_was_left_out_is_found needs [Root] unlike runc "leaves nothing out",
     a_path_that_was_not_closed_is_found needs [Root] unlike runc "leaves nothing out",
+    another_file_in_place_of_the_null_device_is_found needs [Root] unlike runc "leaves nothing out",
     a_root_that_was_not_changed_is_found needs [Root] unlike runc "leaves nothing out",
     the_last_look_works_without_newer_calls needs [Root] unlike runc "has none",
 }
@@ -89,6 +90,22 @@ fn a_path_that_was_not_closed_is_found() {
         }
         assert!(found > 1, "the host has too few of {name}");
     }
+}
+
+fn another_file_in_place_of_the_null_device_is_found() {
+    let mut case = case();
+    let mounts = case.config["mounts"].as_array_mut().expect("mounts");
+    mounts.retain(|mount| mount["destination"] == "/proc");
+    // Nothing else is to look at the device before, for standard input either.
+    case.remove("/linux/maskedPaths");
+    fs::write(case.rootfs().join("dev/null"), "a file").expect("write");
+    case.write_config();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "echo | \"$@\"", "sh"]).arg(&case.runtime);
+    command.args(case.arguments(&["run", &case.id])).current_dir(&case.dir);
+    Output::of(command.env("ORLOP_SKIP", "device /dev/null"))
+        .fails(1, "default device: /dev/null: another file is there");
+    assert_eq!(case.leftovers(), Vec::<String>::new());
 }
 
 fn a_root_that_was_not_changed_is_found() {

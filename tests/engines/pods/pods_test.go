@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,9 +44,9 @@ type subject struct {
 	pod, container, log string
 }
 
-// running starts a pod and its container, which runs a shell script.
-func running(t *testing.T, interactive bool, script string) subject {
-	connection, err := grpc.Dial(*endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// running starts a pod and its container, which runs a shell script and may differ otherwise.
+func running(t *testing.T, script string, changes ...func(*cri.ContainerConfig)) subject {
+	connection, err := grpc.NewClient(*endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	service, logs := cri.NewRuntimeServiceClient(connection), t.TempDir()
 	config := &cri.PodSandboxConfig{
@@ -64,20 +65,18 @@ func running(t *testing.T, interactive bool, script string) subject {
 		require.NoError(t, err)
 		require.NoError(t, connection.Close())
 	})
+	own := &cri.ContainerConfig{
+		Metadata: &cri.ContainerMetadata{Name: "container"},
+		Image:    &cri.ImageSpec{Image: *image},
+		Command:  []string{"sh", "-c", script},
+		LogPath:  "log",
+		Linux:    &cri.LinuxContainerConfig{},
+	}
+	for _, change := range changes {
+		change(own)
+	}
 	container, err := service.CreateContainer(ctx, &cri.CreateContainerRequest{
-		PodSandboxId:  pod.PodSandboxId,
-		SandboxConfig: config,
-		Config: &cri.ContainerConfig{
-			Metadata: &cri.ContainerMetadata{Name: "container"},
-			Image:    &cri.ImageSpec{Image: *image},
-			Command:  []string{"sh", "-c", script},
-			Stdin:    interactive,
-			// Else an attached client leaves as soon as it has no more to say.
-			StdinOnce: interactive,
-			LogPath:   "log",
-			Linux:     &cri.LinuxContainerConfig{},
-		},
-	})
+		PodSandboxId: pod.PodSandboxId, SandboxConfig: config, Config: own})
 	require.NoError(t, err)
 	id := container.ContainerId
 	_, err = service.StartContainer(ctx, &cri.StartContainerRequest{ContainerId: id})
@@ -101,7 +100,7 @@ func eventually(t *testing.T, holds func() bool) {
 
 // A probe says what it found by its status; one that takes too long is ended.
 func TestProbes(t *testing.T) {
-	subject := running(t, false, "echo fine > /state; exec sleep 1000")
+	subject := running(t, "echo fine > /state; exec sleep 1000")
 	eventually(t, func() bool { return subject.succeeds("grep fine /state") })
 	answer, err := subject.exec(30, "sh", "-c", "echo out; echo err >&2; exit 3")
 	require.NoError(t, err)
@@ -115,7 +114,7 @@ func TestProbes(t *testing.T) {
 }
 
 func TestPortsAreForwarded(t *testing.T) {
-	subject := running(t, false, "exec nc -ll -p 8080 -e cat")
+	subject := running(t, "exec nc -ll -p 8080 -e cat")
 	eventually(t, func() bool { return subject.succeeds("cat /proc/net/tcp* | grep ':1F90 .* 0A '") })
 	answer, err := subject.PortForward(ctx,
 		&cri.PortForwardRequest{PodSandboxId: subject.pod, Port: []int32{8080}})
@@ -150,7 +149,11 @@ func TestPortsAreForwarded(t *testing.T) {
 }
 
 func TestAttach(t *testing.T) {
-	subject := running(t, true, "read line; echo got $line; echo no >&2")
+	subject := running(t, "read line; echo got $line; echo no >&2",
+		func(config *cri.ContainerConfig) {
+			// Else an attached client leaves as soon as it has no more to say.
+			config.Stdin, config.StdinOnce = true, true
+		})
 	answer, err := subject.Attach(ctx, &cri.AttachRequest{
 		ContainerId: subject.container, Stdin: true, Stdout: true, Stderr: true})
 	require.NoError(t, err)
@@ -159,13 +162,13 @@ func TestAttach(t *testing.T) {
 	executor, err := remotecommand.NewSPDYExecutor(&rest.Config{}, "POST", address)
 	require.NoError(t, err)
 	var stdout, stderr bytes.Buffer
-	require.NoError(t, executor.Stream(remotecommand.StreamOptions{
+	require.NoError(t, executor.StreamWithContext(ctx, remotecommand.StreamOptions{
 		Stdin: strings.NewReader("a line\n"), Stdout: &stdout, Stderr: &stderr}))
 	require.Equal(t, []string{"got a line\n", "no\n"}, []string{stdout.String(), stderr.String()})
 }
 
 func TestLogsAreReopened(t *testing.T) {
-	subject := running(t, false,
+	subject := running(t,
 		"echo before; until [ -e /go ]; do sleep 0.1; done; echo after; exec sleep 1000")
 	holds := func(path, text string) func() bool {
 		return func() bool {
@@ -187,7 +190,7 @@ func TestLogsAreReopened(t *testing.T) {
 
 // Kubernetes does not pause, though containerd can.
 func TestPause(t *testing.T) {
-	subject := running(t, false, "exec sleep 1000")
+	subject := running(t, "exec sleep 1000")
 	ctr := func(words ...string) string {
 		address := strings.TrimPrefix(*endpoint, "unix://")
 		words = append([]string{"--address", address, "--namespace", "k8s.io", "tasks"}, words...)
@@ -209,4 +212,23 @@ func TestPause(t *testing.T) {
 	ctr("resume", subject.container)
 	require.Equal(t, "RUNNING", status())
 	require.True(t, subject.succeeds("true"))
+}
+
+// What is mounted below a volume is as read-only as that, if it is asked for.
+func TestRecursiveReadOnly(t *testing.T) {
+	volume := t.TempDir()
+	below := filepath.Join(volume, "below")
+	require.NoError(t, os.Mkdir(below, 0o755))
+	require.NoError(t, syscall.Mount("below", below, "tmpfs", 0, ""))
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(below, 0)) })
+	for _, recursive := range []bool{false, true} {
+		t.Run(fmt.Sprint(recursive), func(t *testing.T) {
+			subject := running(t, "exec sleep 1000", func(config *cri.ContainerConfig) {
+				config.Mounts = []*cri.Mount{{HostPath: volume, ContainerPath: "/volume",
+					Readonly: true, RecursiveReadOnly: recursive}}
+			})
+			require.False(t, subject.succeeds("touch /volume/x"))
+			require.Equal(t, !recursive, subject.succeeds("touch /volume/below/x"))
+		})
+	}
 }

@@ -36,6 +36,8 @@ pub enum Needs {
     Calls32,
     /// open_tree(2) that makes mount namespaces.
     TreeNamespaces,
+    /// A disk in a file, with a file system.
+    Disk,
     /// strace(1), to stop the runtime at each of its system calls.
     Strace,
     /// AppArmor in force, and what loads profiles.
@@ -127,6 +129,11 @@ impl Needs {
             Self::Calls32 if !has_calls_of_32_bits() => "needs the calls of 32-bit programs",
             Self::TreeNamespaces if !orlop::sys::mount::namespaces_of_trees_exist() => {
                 "needs OPEN_TREE_NAMESPACE (Linux 7.0)"
+            }
+            Self::Disk
+                if !(has_program("mkfs.ext4") && Path::new("/dev/loop-control").exists()) =>
+            {
+                "needs mkfs.ext4 and loop devices"
             }
             Self::Strace if !has_program("strace") => "needs strace",
             Self::AppArmor if !has_apparmor() => "needs AppArmor",

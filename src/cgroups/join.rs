@@ -104,7 +104,7 @@ impl Record {
                     return self.open_cgroup_of(procfs, init);
                 }
                 // No number: it goes there by itself, or is born there.
-                other => other.context("error adding pid to cgroups")?,
+                other => other.context("error adding pid of the process to cgroups")?,
             }
         }
         Ok(entry)

@@ -116,7 +116,11 @@ impl Container {
             setup.by_systemd = true;
             cloned = clone3(0, None);
         }
-        match cloned.context("clone3")? {
+        let context = match cloned {
+            Err(Errno::EBUSY) => "error adding pid of the process to cgroups: clone3",
+            _ => "clone3",
+        };
+        match cloned.context(context)? {
             Cloned::Child => {
                 // Its runtime's end of the channel would keep its death from being noticed.
                 drop(ours);

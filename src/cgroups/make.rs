@@ -20,6 +20,9 @@ use crate::{error, log};
 /// What happened to memory since the machine was started: Linux 4.13 counts kills there.
 const VMSTAT: &str = "/proc/vmstat";
 
+/// runc's words for a cgroup that cannot be made.
+const CANNOT_APPLY: &str = "unable to apply cgroup configuration";
+
 /// How init gets into its cgroups: everything is open before it is born.
 #[derive(Debug, Default)]
 pub struct Entry {
@@ -182,11 +185,11 @@ impl Plan {
         for group in &self.groups {
             let new = match made.directory(&group.hierarchy.mount, &group.directory) {
                 Err(error) if self.rights != Rights::Root && is_refused(&error) => {
-                    self.go_without(group, error)?;
+                    self.go_without(group, error).context(CANNOT_APPLY)?;
                     made.missing.push(group.directory.clone());
                     continue;
                 }
-                other => other?,
+                other => other.context(CANNOT_APPLY)?,
             };
             if !new {
                 processes::check_unused(&group.directory)?;

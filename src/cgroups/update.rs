@@ -35,6 +35,7 @@ impl Record {
         let (mut resources, mut warnings) = (resources.clone(), Vec::new());
         self.check_usage(&resources)?;
         self.complete_cpu(&mut resources, &mut warnings);
+        self.complete_unified(&mut resources, &mut warnings);
         if self.v2 {
             self.complete_memory(&mut resources);
         }
@@ -99,6 +100,26 @@ impl Record {
             }
         }
         resources.set_cpu(Some(cpu));
+    }
+
+    /// As [`Record::complete_cpu`], for files by name.
+    fn complete_unified(&self, resources: &mut LinuxResources, warnings: &mut Vec<String>) {
+        let Some(mut files) = resources.unified().clone() else { return };
+        if !files.contains_key("cpu.weight") {
+            return;
+        }
+        match files.get("cpu.idle").map(|idle| idle.trim()) {
+            Some("1") => {
+                let text = "unable to apply both cpu.weight and cpu.idle: cpu.weight is ignored";
+                warnings.push(text.to_string());
+                files.remove("cpu.weight");
+            }
+            None if self.read("cpu", "cpu.idle").as_deref() == Some("1") => {
+                files.insert("cpu.idle".to_string(), "0".to_string());
+            }
+            _ => {}
+        }
+        resources.set_unified(Some(files));
     }
 
     /// The config limits memory and swap together, v2 swap alone: one of them changes with the
@@ -308,6 +329,8 @@ mod tests {
             (json!({"cpu": {"quota": -1}}), "cpu.max=max 200000"),
             (json!({"cpu": {"shares": 1024}}), "cpu.weight=100 cpu.idle=0"),
             (json!({"cpu": {"shares": 1024, "idle": 1}}), "cpu.idle=1"),
+            (json!({"unified": {"cpu.weight": "8", "cpu.idle": "1"}}), "cpu.idle=1"),
+            (json!({"unified": {"cpu.max": "max"}}), "cpu.max=max"),
             (json!({"memory": {"limit": 80}}), "memory.swap.max=70 memory.max=80"),
             (json!({"memory": {"limit": 80, "swap": 80}}), "memory.swap.max=0 memory.max=80"),
             (json!({"memory": {"swap": 120}}), "memory.swap.max=20 memory.max=100"),

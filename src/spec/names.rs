@@ -164,15 +164,22 @@ const MEMBERS: [&str; 152] = [
 /// Members whose own members have names of the author's choice.
 const FREE: [&str; 5] = ["annotations", "netDevices", "rdma", "sysctl", "unified"];
 
-/// Gives members their proper names. One that is there by its proper name already wins.
+/// Gives members their proper names. Objects of which one has the proper name become one; else the
+/// one that has it wins.
 pub(super) fn correct(tree: &mut Value) {
     match tree {
         Value::Array(elements) => elements.iter_mut().for_each(correct),
         Value::Object(members) => {
             let wrong: Vec<_> = members.keys().filter_map(|name| proper(name)).collect();
             for (name, known) in wrong {
-                if let Some(value) = members.remove(&name) {
-                    members.entry(known).or_insert(value);
+                match (members.remove(&name), members.get_mut(known)) {
+                    (Some(Value::Object(others)), Some(Value::Object(own))) => {
+                        others.into_iter().for_each(|(name, value)| {
+                            own.entry(name).or_insert(value);
+                        });
+                    }
+                    (Some(value), None) => drop(members.insert(known.to_string(), value)),
+                    _ => {}
                 }
             }
             for (name, value) in members {
@@ -209,6 +216,10 @@ mod tests {
             (json!({"ROOT": {"readOnly": true}}), json!({"root": {"readonly": true}})),
             (json!([{"pagesize": "2MB"}]), json!([{"pageSize": "2MB"}])),
             (json!({"path": "a", "Path": "b"}), json!({"path": "a"})),
+            (
+                json!({"CPU": {"Cpus": "0", "shares": 2}, "cpu": {"shares": 1}}),
+                json!({"cpu": {"cpus": "0", "shares": 1}}),
+            ),
             (json!({"unknown": {"Path": 1}}), json!({"unknown": {"path": 1}})),
             (json!({"annotations": {"Path": "x"}}), json!({"annotations": {"Path": "x"}})),
             (json!({"Sysctl": {"UID": "x"}}), json!({"sysctl": {"UID": "x"}})),

@@ -182,7 +182,8 @@ fn a_user_namespace_is_required() {
 
 fn cgroups_are_required_only_if_asked_for() {
     let mut case = case(&["echo", "hello"]);
-    let refused = "rootless needs no limits + no cgrouppath when no permission is granted";
+    let refused = "unable to apply cgroup configuration: rootless needs no limits + no cgrouppath when \
+        no permission is granted";
     assert_eq!(case.run().ok(), "hello\n");
     case.set("/linux/resources", json!({"devices": [{"allow": false, "access": "rwm"}]}));
     assert_eq!(case.run().ok(), "hello\n");

@@ -241,6 +241,7 @@ impl Document {
 /// no cgroup v1, of which the document binds a hierarchy.
 fn is_of_this_machine(error: &str) -> bool {
     let privilege = error.contains("CAP_SYS_RESOURCE: operation not permitted");
-    let hierarchy = error.contains(" at /sys/fs/cgroup/systemd: open the destination: read-only");
+    let hierarchy = error.contains(" at \"/sys/fs/cgroup/systemd\": ")
+        && error.contains("open the destination: read-only file system");
     privilege && !host::has_sys_resource() || hierarchy && host::is_v2()
 }

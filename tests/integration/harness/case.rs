@@ -366,7 +366,10 @@ impl Case {
             }
         }
         let processes = host::processes_in_cgroup(&self.cgroup());
-        left.extend(processes.into_iter().map(|pid| format!("process {pid}")));
+        left.extend(processes.into_iter().map(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            format!("process {}", stat.trim_end())
+        }));
         left
     }
 }

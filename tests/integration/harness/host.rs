@@ -271,7 +271,26 @@ pub fn mount_table() -> Vec<String> {
     table.lines().map(str::to_string).collect()
 }
 
-/// The pids of processes whose cgroup contains `part`. Those that have ended do not count:
+/// The next number may be that of another container.
+fn is_below(line: &str, part: &str) -> bool {
+    line.match_indices(part).any(|(at, _)| {
+        let rest = &line[at + part.len()..];
+        rest.is_empty() || rest.starts_with(['/', ' ', '.'])
+    })
+}
+
+/// By its line in procfs a process waits for somebody to reap it, or is about to (`PF_EXITING`): it
+/// leaves its cgroup long before the kernel has released its namespaces.
+fn has_ended(stat: &str) -> bool {
+    const PF_EXITING: u32 = 4;
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return true };
+    let mut fields = rest.split(' ');
+    let state = fields.next();
+    let flags = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+    matches!(state, Some("Z" | "X")) || flags & PF_EXITING != 0
+}
+
+/// The pids of processes whose cgroup is `part`, or below, in whatever that is. Those that have ended do not count:
 /// whoever they were left to may take its time to reap them.
 pub fn processes_in_cgroup(part: &str) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -279,11 +298,11 @@ pub fn processes_in_cgroup(part: &str) -> Vec<i32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid: &i32| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            !stat.contains(") Z ")
+            !has_ended(&stat)
         })
         .filter(|pid: &i32| {
             let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-            cgroup.lines().any(|line| line.contains(part))
+            cgroup.lines().any(|line| is_below(line, part))
         })
         .collect()
 }

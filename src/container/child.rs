@@ -14,8 +14,7 @@ use crate::procfs::Procfs;
 use crate::seccomp::Filter;
 use crate::spec::state::State;
 use crate::sys::clone::Cloned;
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
-use crate::sys::seccomp::descriptor_of;
+use crate::sys::process::{descriptor_of, pidfd_open, pidfd_send_signal};
 use crate::sys::socket::send;
 
 /// A child of this process.
@@ -86,9 +85,17 @@ impl Child {
     ) -> Result<()> {
         let listener = filter.and_then(|filter| filter.listener.as_ref());
         let listener = listener.context("a seccomp listener that nobody asked for")?;
-        let descriptor = descriptor_of(self.pidfd.as_fd(), number)
-            .context("linux.seccomp: take the listener from the container's process")?;
+        let descriptor = self.descriptor(number).context("linux.seccomp: the listener")?;
         listener.send(descriptor.as_fd(), self.pid.as_raw(), state)
+    }
+
+    /// Takes a copy of its descriptor `number`.
+    ///
+    /// # Errors
+    /// Those of pidfd_getfd(2).
+    pub fn descriptor(&self, number: RawFd) -> Result<OwnedFd> {
+        descriptor_of(self.pidfd.as_fd(), number)
+            .context("take a descriptor from the container's process")
     }
 
     /// Sends its pidfd to the socket at `path`, with the word that receivers expect (BXC-20).

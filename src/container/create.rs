@@ -1,6 +1,5 @@
 //! `create`: steps 2 to 5 of the lifecycle. Whatever fails, everything is undone.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::Path;
 
@@ -11,7 +10,7 @@ use nix::unistd::{Pid, geteuid};
 
 use super::child::{Child, cannot_place};
 use super::state::{self, Facts, save_config};
-use super::{Container, Directory, Store, delete, notify, pid_file};
+use super::{Container, Directory, Store, delete, notify, pid_file, prepare_mounts};
 use crate::cgroups::{Made, rdt};
 use crate::error::Remote;
 use crate::handshake::channel::{Channel, pair};
@@ -20,13 +19,12 @@ use crate::hooks::Kind as HookKind;
 use crate::init;
 use crate::log;
 use crate::namespaces::join::{Joined, Own, check_sysctls};
-use crate::namespaces::user::Maps;
 use crate::namespaces::{Case, Kind, device};
 use crate::plan::Plan;
 use crate::process::rlimits;
 use crate::process::terminal::Console;
 use crate::procfs::Procfs;
-use crate::rootfs::{Prepared, Way};
+use crate::rootfs::Way;
 use crate::spec::state::{State, Status};
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::sealed::Image;
@@ -83,30 +81,6 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     }
 }
 
-/// Prepares the mounts whose ids are mapped, see `rootfs::IdMap`, and those that init cannot get to.
-fn prepare_mounts(
-    plan: &Plan,
-    joined: &Joined,
-    procfs: &Procfs,
-) -> Result<HashMap<usize, Prepared>> {
-    let mut prepared = HashMap::new();
-    if geteuid().is_root() {
-        prepared.extend(plan.rootfs.open_closed_sources());
-    }
-    for (index, map) in plan.rootfs.id_maps() {
-        let json = format!("mounts[{index}]");
-        let namespace = match (&map.own, joined.get(Kind::User)) {
-            (Some((uid, gid)), _) => {
-                Maps::new(uid.clone(), gid.clone()).namespace(procfs, &json)?
-            }
-            (None, Some(joined)) => joined.try_clone().context("copy a descriptor")?,
-            (None, None) => plan.namespaces.maps.namespace(procfs, "linux")?,
-        };
-        prepared.insert(index, plan.rootfs.map_ids(index, namespace)?);
-    }
-    Ok(prepared)
-}
-
 /// How init comes to its mount namespace. Hooks before the change of root expect the mounts of the
 /// container among those of the host.
 fn way(plan: &Plan) -> Way {
@@ -144,7 +118,7 @@ impl Attempt<'_> {
             notify::make_directory(&request.store.directory(&plan.id))?;
         }
         let procfs = Procfs::open()?;
-        let mounts = prepare_mounts(plan, &joined, &procfs)?;
+        let mounts = prepare_mounts::prepare(plan, &joined, &procfs)?;
         let (made, cgroups) = plan.cgroups.make()?;
         facts.cgroups = plan.cgroups.record_of(&made);
         self.made = Some(made);
@@ -299,6 +273,10 @@ impl Attempt<'_> {
                 Some(FromInit::NetDevices) => {
                     device::move_all(&self.plan.net_devices, procfs, self.init()?.pid)?;
                     channel.send(&FromRuntime::NetDevicesMoved)?;
+                }
+                Some(FromInit::MapIds { mount, tree }) => {
+                    prepare_mounts::map_opened(self.plan, self.init()?, procfs, (mount, tree))?;
+                    channel.send(&FromRuntime::IdsMapped)?;
                 }
                 Some(FromInit::Hooks) => {
                     self.run_hooks()?;

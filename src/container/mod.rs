@@ -15,6 +15,7 @@ pub mod kill;
 pub mod notify;
 mod pause;
 pub mod pid_file;
+mod prepare_mounts;
 pub mod relay;
 pub mod start;
 pub mod state;

@@ -12,6 +12,8 @@
 //!      |  Placed  ------------------------>  |
 //!      |  <--------------------  NetDevices  |   only if interfaces are to be moved: there
 //!      |  NetDevicesMoved  --------------->  |   is a network namespace for them
+//!      |  <-------------  MapIds(mount, fd)  |   for each mount with mapped ids that shows what
+//!      |  IdsMapped  --------------------->  |   was mounted in the container before
 //!      |  <-------------------------  Hooks  |   mounts are made, the root changes next;
 //!      |  HooksDone  --------------------->  |   only if there are hooks to run here
 //!      |  <-----------------  Listener(fd)  |   the seccomp filter is on; only if there is
@@ -44,6 +46,13 @@ pub enum FromInit {
     CgroupNamespace,
     /// Init stands in the network namespace that gets interfaces of the host.
     NetDevices,
+    /// The ids of a mount are to be mapped, which is attached nowhere yet.
+    MapIds {
+        /// Its place in the document.
+        mount: usize,
+        /// The number of its descriptor, in init.
+        tree: i32,
+    },
     /// Prestart and createRuntime hooks can run now.
     Hooks,
     /// The number, in init, of the descriptor of the filter's listener. Init does not send the
@@ -71,6 +80,8 @@ pub enum FromRuntime {
     Adopted,
     /// The answer to `NetDevices`.
     NetDevicesMoved,
+    /// The answer to `MapIds`.
+    IdsMapped,
     /// The answer to `Hooks`.
     HooksDone,
     /// The answer to `Listener`: the runtime has it and has handed it over.

@@ -1,6 +1,7 @@
 //! The container's init: from its birth to the program.
 
 use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use nix::sched::unshare;
@@ -71,7 +72,8 @@ impl Setup<'_> {
         umask(Mode::empty());
         let mounts = std::mem::take(&mut self.mounts);
         let cgroups = plan.cgroup_view.as_ref();
-        let tree = plan.rootfs.prepare(&self.procfs, cgroups, mounts, self.way)?;
+        let map_ids = &mut |mount, tree: BorrowedFd<'_>| self.have_ids_mapped(mount, tree);
+        let tree = plan.rootfs.prepare(&self.procfs, cgroups, mounts, self.way, map_ids)?;
         self.run_hooks(&tree)?;
         let image = std::mem::replace(&mut self.image, Image::Installed).into_mount();
         plan.rootfs.enter(&tree, image, &self.place)?;
@@ -130,6 +132,12 @@ impl Setup<'_> {
             self.expect(&FromRuntime::NetDevicesMoved)?;
         }
         Ok(())
+    }
+
+    /// Only who may administer a file system may map its ids.
+    fn have_ids_mapped(&self, mount: usize, tree: BorrowedFd<'_>) -> Result<()> {
+        self.channel.send(&FromInit::MapIds { mount, tree: tree.as_raw_fd() })?;
+        self.expect(&FromRuntime::IdsMapped)
     }
 
     /// Hooks that expect the host's root, first those beside the runtime, then those here.

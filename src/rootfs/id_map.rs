@@ -2,9 +2,10 @@
 //!
 //! The kernel takes the mapping from a user namespace, and lets only those map a mount who may
 //! administer its file system. For a file system of the host that is the runtime, and not an init
-//! in a user namespace. So the runtime opens such sources, before init is born.
+//! in a user namespace. So the runtime opens such sources, before init is born. What the container
+//! has mounted itself init opens, and has the runtime map it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -24,6 +25,10 @@ pub struct IdMap {
     /// For the mounts below as well.
     recursive: bool,
 }
+
+/// Has the runtime map the ids of a mount, by its place in the document, that is attached nowhere
+/// yet.
+pub type MapIds<'a> = dyn FnMut(usize, BorrowedFd<'_>) -> Result<()> + 'a;
 
 /// What the runtime prepared for one mount.
 #[derive(Debug)]
@@ -93,26 +98,61 @@ impl Rootfs {
         })
     }
 
-    /// Prepares the mount at `index` with the mapping of `namespace`. For the runtime.
+    /// Only init can open what is mapped at `index`: it may be what the container has mounted before.
+    ///
+    /// # Errors
+    /// Where the kernel cannot map ids, with the JSON path.
+    pub fn opens_for_mapping(&self, index: usize) -> Result<bool> {
+        let mount = self.mount(index)?;
+        let possible = mount::descriptor_calls_exist();
+        mount.context(possible.then_some(()).context("id-mapped mounts need mount_setattr"))?;
+        Ok(self.shows_inside(mount))
+    }
+
+    /// Prepares the mount at `index` with the mapping of `namespace`. For the runtime, before init
+    /// is born.
     ///
     /// # Errors
     /// Those of opening and mapping the source of a bind mount, with the JSON path.
     pub fn map_ids(&self, index: usize, namespace: OwnedFd) -> Result<Prepared> {
-        let mount = self.mounts.get(index).context("there is no such mount")?;
-        let possible = mount::descriptor_calls_exist();
-        mount.context(possible.then_some(()).context("id-mapped mounts need mount_setattr"))?;
-        if self.may_be_mounted_first(mount) {
-            return Ok(Prepared::Namespace(namespace));
-        }
+        let mount = self.mount(index)?;
         mount.context(mount.map_ids(namespace, self.user_namespace))
     }
 
-    /// The source of the bind mount is below the root, where only init sees what was mounted before.
-    /// In a user namespace it could not map it.
-    fn may_be_mounted_first(&self, mount: &Mount) -> bool {
-        let inside =
-            matches!(&mount.kind, Kind::Bind { source, .. } if source.starts_with(&self.path));
-        inside && !self.user_namespace
+    /// Maps what init has opened for the mount at `index`. For the runtime.
+    ///
+    /// # Errors
+    /// Those of mount_setattr(2), with the JSON path.
+    pub fn map_opened(&self, index: usize, tree: &OwnedFd, namespace: &OwnedFd) -> Result<()> {
+        let mount = self.mount(index)?;
+        let map = mount.id_map.as_ref().context("no ids to map")?;
+        mount.context(map.apply(tree, namespace))
+    }
+
+    fn mount(&self, index: usize) -> Result<&Mount> {
+        self.mounts.get(index).context("there is no such mount")
+    }
+
+    /// The source of the bind mount is below the root.
+    fn shows_inside(&self, mount: &Mount) -> bool {
+        let inside = |source: &Path| source.starts_with(&self.path);
+        mount.id_map.is_some() && matches!(&mount.kind, Kind::Bind { source, .. } if inside(source))
+    }
+
+    /// Opens the source of such a mount and has it mapped.
+    pub(super) fn open_inside(
+        &self,
+        mount: &Mount,
+        calls: &Calls,
+        map_ids: &mut MapIds<'_>,
+    ) -> Result<Option<Prepared>> {
+        let Kind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
+        if !self.shows_inside(mount) {
+            return Ok(None);
+        }
+        let tree = mount.open_source(calls, source, *recursive)?;
+        map_ids(mount.index, tree.as_fd())?;
+        Ok(Some(Prepared::Source(tree)))
     }
 }
 

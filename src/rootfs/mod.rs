@@ -35,7 +35,7 @@ use crate::sys::stat::set_label;
 use calls::Calls;
 use dev::{Bind, Device};
 pub use host_mount::HostMount;
-pub use id_map::{IdMap, Prepared};
+pub use id_map::{IdMap, MapIds, Prepared};
 use mount::{Kind, Mount};
 pub use namespace::Way;
 
@@ -186,6 +186,7 @@ impl Rootfs {
         cgroups: Option<&cgroup::View>,
         mut prepared: HashMap<usize, Prepared>,
         way: Way,
+        map_ids: &mut MapIds<'_>,
     ) -> Result<Tree> {
         let here = pivot::open_root(&self.path).context("root.path: mount it")?;
         let mut nodes = HashMap::new();
@@ -203,7 +204,11 @@ impl Rootfs {
                 (Kind::Cgroup, Some(view)) => cgroup::attach(mount, calls, root, view).map(Some),
                 // No cgroups on this host: there is nothing to show.
                 (Kind::Cgroup, None) => Ok(None),
-                _ => mount.attach(calls, root, prepared.remove(&mount.index)).map(Some),
+                _ => {
+                    let opened = mount.context(self.open_inside(mount, calls, map_ids))?;
+                    let source = opened.or_else(|| prepared.remove(&mount.index));
+                    mount.attach(calls, root, source).map(Some)
+                }
             };
             tree.mounts.push(mount.context(attached)?);
         }

@@ -193,7 +193,7 @@ impl Mount {
             Kind::Bind { source, recursive } => {
                 let mount = match prepared {
                     Some(Prepared::Source(mount)) => mount,
-                    other => self.open_mapped(calls, (source, *recursive), other)?,
+                    _ => self.open_source(calls, source, *recursive)?,
                 };
                 self.attach_bind(calls, root, mount)
             }
@@ -212,19 +212,6 @@ impl Mount {
     ) -> Result<OwnedFd> {
         let from = self.find_source(source)?;
         calls.copy(from.as_fd(), recursive).with_context(|| source.display().to_string())
-    }
-
-    fn open_mapped(
-        &self,
-        calls: &Calls,
-        (source, recursive): (&Path, bool),
-        prepared: Option<Prepared>,
-    ) -> Result<OwnedFd> {
-        let mount = self.open_source(calls, source, recursive)?;
-        if let (Some(map), Some(Prepared::Namespace(namespace))) = (&self.id_map, prepared) {
-            map.apply(&mount, &namespace)?;
-        }
-        Ok(mount)
     }
 
     /// Opens the source of a bind mount itself.

@@ -240,3 +240,15 @@ pub fn default_signals() {
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action, old, 8) };
     }
 }
+
+/// A copy of the descriptor `number` of another process: pidfd_getfd(2), Linux 5.6.
+///
+/// # Errors
+/// EPERM for who may not trace the process, EBADF if it has no such descriptor.
+pub fn descriptor_of(process: BorrowedFd<'_>, number: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes three integers.
+    let rc = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
+    let fd = RawFd::try_from(Errno::result(rc)?).map_err(|_| Errno::EOVERFLOW)?;
+    // SAFETY: the kernel has just made this descriptor for the caller; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -22,6 +22,7 @@ tests! {
     a_mount_has_its_own_mapping_in_a_user_namespace needs [Root],
     a_source_that_only_root_can_get_to needs [Root],
     what_the_container_has_mounted_can_be_mapped needs [Root],
+    what_it_has_mounted_can_be_mapped_in_a_user_namespace needs [Root],
     only_ridmap_reaches_what_is_below needs [Root],
     mounts_reach_what_is_mapped_where_they_may needs [Root],
     mappings_that_are_wrong_are_refused needs [Root] unlike runc "has other words",
@@ -80,6 +81,28 @@ fn what_the_container_has_mounted_can_be_mapped() {
         "uidMappings": maps, "gidMappings": maps});
     case.set("/mounts/-", mapped);
     assert_eq!(case.run().ok(), "/data/five file 0 0644 100005:100006\n");
+}
+
+fn what_it_has_mounted_can_be_mapped_in_a_user_namespace() {
+    for (option, maps, owner) in [
+        ("idmap", None, "5:6"),
+        ("ridmap", Some(json!([map(0, 100_010, 10)])), "15:16"),
+        ("bind", None, "65534:65534"),
+    ] {
+        let mut case = with_user_namespace(&["stat", "/data/five"]);
+        let (source, below) = (source(&case), case.rootfs().join("a"));
+        fs::create_dir(&below).expect("make a directory");
+        case.set("/mounts/-", json!({"destination": "/a", "source": source, "options": ["bind"]}));
+        let mut mapped =
+            json!({"destination": "/data", "source": below, "options": ["bind", option]});
+        if let Some(maps) = maps {
+            mapped["uidMappings"] = maps.clone();
+            mapped["gidMappings"] = maps;
+        }
+        case.set("/mounts/-", mapped);
+        give_to(&case, 100_000, 100_000);
+        assert_eq!(case.run().ok(), format!("/data/five file 0 0644 {owner}\n"), "{option}");
+    }
 }
 
 fn a_mapping_with_gaps_shows_nobody_in_them() {

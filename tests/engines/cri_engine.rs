@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::cri_version::Version;
 use crate::daemon;
 use crate::docker::docker;
-use crate::harness::{Output, copy_program, host, runtime};
+use crate::harness::{Output, copy_program, host, runtime, wait_until_gone};
 use crate::sandbox::DIRECTORY;
 
 /// Images by the names that the tests have for them, and what each is made with.
@@ -110,6 +110,14 @@ impl Drop for Engine {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         let ended = self.supervisor.take().map(JoinHandle::join);
+        // A shim whose containerd ended before it had told the shim to end is there for ever.
+        let socket = self.socket().display().to_string();
+        for pid in daemon::processes_of("containerd-shim") {
+            let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if words.contains(&socket) && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
+                wait_until_gone(pid);
+            }
+        }
         assert!(ended.is_none_or(|ended| ended.is_ok()) || std::thread::panicking());
     }
 }

@@ -188,7 +188,7 @@ pub fn make_image() -> String {
 }
 
 /// The processes here whose name begins like this, without those that have ended.
-fn processes_of(name: &str) -> Vec<i32> {
+pub fn processes_of(name: &str) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -10,10 +10,15 @@ use nix::unistd::Pid;
 /// Returns a pidfd of the process `pid`: pidfd_open(2), Linux 5.3.
 ///
 /// # Errors
-/// ESRCH when there is no such process.
+/// ESRCH when there is no such process: also when a thread of another one has the number by now,
+/// for which the kernel says EINVAL, or ENOENT since Linux 6.15.
 pub fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
     // SAFETY: only numbers are passed.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) });
+    let fd = fd.map_err(|errno| match errno {
+        Errno::EINVAL | Errno::ENOENT => Errno::ESRCH,
+        other => other,
+    })?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EOVERFLOW)?;
     // SAFETY: the kernel has just made this descriptor for the caller; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -251,4 +256,18 @@ pub fn descriptor_of(process: BorrowedFd<'_>, number: RawFd) -> nix::Result<Owne
     let fd = RawFd::try_from(Errno::result(rc)?).map_err(|_| Errno::EOVERFLOW)?;
     // SAFETY: the kernel has just made this descriptor for the caller; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::{getpid, gettid};
+
+    /// `kill` said "invalid argument" when a thread had got the number of a process that had ended.
+    #[test]
+    fn a_thread_is_no_process() {
+        assert!(pidfd_open(getpid()).is_ok());
+        let thread = std::thread::spawn(|| pidfd_open(gettid()).map(drop));
+        assert_eq!(thread.join().unwrap(), Err(Errno::ESRCH));
+    }
 }

@@ -46,15 +46,20 @@ pub(super) enum Bind {
 }
 
 const TO_BIND: &str = "open the file to bind to";
+const PTMX: &str = "/dev/ptmx";
 
 impl Device {
     /// The default devices, each replaced by a configured one with the same path, and the other
-    /// configured ones.
+    /// configured ones. `/dev/ptmx` is not among them: it becomes a link, and a node bound there
+    /// could not be removed for that.
     #[must_use]
     pub(super) fn list(configured: &[LinuxDevice]) -> Vec<Self> {
         let mut list: Vec<_> = defaults::DEVICES.iter().map(Self::default_device).collect();
         for (index, device) in configured.iter().enumerate() {
             let device = Self::from_spec(index, device);
+            if device.path == Path::new(PTMX) {
+                continue;
+            }
             match list.iter_mut().find(|other| other.path == device.path) {
                 Some(other) => *other = device,
                 None => list.push(device),
@@ -246,6 +251,7 @@ mod tests {
     fn configured_devices_replace_defaults() {
         let configured: Vec<LinuxDevice> = serde_json::from_value(json!([
             {"path": "/dev/zero", "type": "u", "major": 1, "minor": 5, "fileMode": 8630},
+            {"path": "/dev//ptmx", "type": "c", "major": 5, "minor": 2},
             {"path": "/run/pipe", "type": "p", "fileMode": 384, "uid": 5, "major": 9}]))
         .unwrap();
         let list = Device::list(&configured);

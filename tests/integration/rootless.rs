@@ -27,6 +27,7 @@ tests! {
     exec_gets_what_the_document_says needs [Root],
     nothing_of_the_runtime_can_be_seen_by_the_container needs [Root],
     a_terminal_can_be_had needs [Root],
+    ptmx_among_the_devices_is_no_hindrance needs [Root],
     sysfs_of_a_foreign_network_is_refused_with_the_reason needs [Root]
         unlike runc "does not give a reason",
     root_of_a_user_namespace_has_containers needs [Root],
@@ -240,6 +241,14 @@ fn nothing_of_the_runtime_can_be_seen_by_the_container() {
     let mut case = case(&["peep", "2"]);
     may_trace(&mut case);
     nothing_can_be_seen(&case, 50);
+}
+
+/// Devices of the host are bound in a user namespace; this one is a link whatever a document says.
+fn ptmx_among_the_devices_is_no_hindrance() {
+    let mut case = case(&["stat", "/dev/ptmx"]);
+    let device = json!({"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2});
+    case.set("/linux/devices", json!([device]));
+    assert_eq!(case.run().ok(), "/dev/ptmx link pts/ptmx 0777 0:0\n");
 }
 
 fn a_terminal_can_be_had() {

@@ -168,7 +168,7 @@ impl Mount {
     /// As [`Mount::open_source`], in the host's mount namespace: there it may be shared with the
     /// host, which must not see what is mounted in the container.
     fn open_source_for_init(&self, source: &Path, recursive: bool) -> Result<OwnedFd> {
-        let tree = self.open_source(&Calls::Descriptors, source, recursive)?;
+        let tree = self.open_source(&Calls::AMONG_OTHERS, source, recursive)?;
         let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
         mount::mount_setattr(tree.as_fd(), attributes, true).context("make it a slave")?;
         Ok(tree)
@@ -184,7 +184,7 @@ impl Mount {
             }
             // What belongs to another user namespace than the first cannot be mapped.
             _ if user_namespace => {
-                let mount = self.make_fs(&Calls::Descriptors, None)?;
+                let mount = self.make_fs(&Calls::AMONG_OTHERS, None)?;
                 map.apply(&mount, &namespace)?;
                 Ok(Prepared::Made(mount))
             }

@@ -19,6 +19,7 @@ mod cgroups_v2;
 mod commands;
 mod containerd_lines;
 mod controllers;
+mod destinations;
 mod documents;
 mod drop_in;
 mod engine_errors;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "containerd_lines", tests: containerd_lines::TESTS },
         Suite { name: "controllers", tests: controllers::TESTS },
+        Suite { name: "destinations", tests: destinations::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "engine_errors", tests: engine_errors::TESTS },

@@ -22,6 +22,8 @@ tests! {
     devices_are_made_as_configured needs [Root],
     a_device_whose_place_is_taken_is_refused needs [Root]
         unlike runc "keeps whatever is there",
+    a_device_may_be_listed_twice_but_not_as_two needs [Root]
+        unlike runc "keeps the first of them",
     dev_of_the_host_is_left_alone needs [Root],
     stale_ptmx_of_the_image_is_replaced needs [Root],
     no_pivot_moves_the_root needs [Root],
@@ -246,6 +248,17 @@ fn a_device_whose_place_is_taken_is_refused() {
     fs::write(case.rootfs().join("mydev"), "").expect("write");
     case.set("/linux/devices", json!([{"path": "/mydev", "type": "c", "major": 1, "minor": 5}]));
     case.run().fails(1, "linux.devices[0]: /mydev: another file is there already");
+}
+
+fn a_device_may_be_listed_twice_but_not_as_two() {
+    let device = |path: &str, minor: u32, mode: u32| json!({"path": path, "type": "c", "major": 1, "minor": minor, "fileMode": mode});
+    let mut case = Case::new(&["stat", "/dev/mine"]);
+    case.set("/linux/devices", json!([device("/dev/mine", 5, 384), device("/dev/mine", 5, 438)]));
+    assert_eq!(case.run().ok(), "/dev/mine c 1:5 0600 0:0\n");
+    for path in ["/dev/mine", "/dev/./mine", "/dev/../dev/mine"] {
+        case.set("/linux/devices", json!([device("/dev/mine", 5, 384), device(path, 3, 384)]));
+        case.run().fails(1, "linux.devices[1]: /dev/");
+    }
 }
 
 fn dev_of_the_host_is_left_alone() {

@@ -15,6 +15,7 @@ SECCOMP_TAG := $(shell pkg-config --exists libseccomp 2>/dev/null && echo "-tags
 CARGO := cargo --quiet
 VALIDATION := github.com/opencontainers/runtime-tools
 CONTAINERD := github.com/containerd/containerd
+CRITOOLS := sigs.k8s.io/cri-tools
 
 # Runs the integration tests there, as root or, with VM_USER=ordinary, as somebody else;
 # DRIVER=systemd has systemd make the cgroups of tests that are about them, or with T= of any.
@@ -59,7 +60,10 @@ engines: build ## Docker, containerd, Podman, Buildah with orlop as their runtim
 	  cd ../containerd2 && CGO_ENABLED=0 go test -c -ldflags '-s -w' \
 	  -o $(CURDIR)/target/engines/cri2-tests $(CONTAINERD)/v2/integration && \
 	  CGO_ENABLED=0 go build -ldflags '-s -w' -o $(CURDIR)/target/engines/ \
-	  $(CONTAINERD)/v2/cmd/containerd $(CONTAINERD)/v2/cmd/containerd-shim-runc-v2; }
+	  $(CONTAINERD)/v2/cmd/containerd $(CONTAINERD)/v2/cmd/containerd-shim-runc-v2 && \
+	  cd ../critools && CGO_ENABLED=0 go test -c -ldflags '-s -w' \
+	  -o $(CURDIR)/target/engines/critest $(CRITOOLS)/cmd/critest && \
+	  CGO_ENABLED=0 go build -ldflags '-s -w' -o $(CURDIR)/target/engines/ $(CRITOOLS)/cmd/crictl; }
 	ORLOP=$(CURDIR)/$(ORLOP) $(CARGO) test --target $(TARGET) --test engines -- $(T)
 
 conformance: build ## The validation suite of opencontainers/runtime-tools (needs Go); T=name one test

@@ -6,19 +6,22 @@ use crate::cri_version::Version;
 use crate::docker::{OURS, REFERENCE};
 use crate::harness::{Output, reference};
 
-/// The cases here and the tests of containerd that each of them runs.
-macro_rules! upstream {
-    ($($name:ident = $pattern:literal),* $(,)?) => {
-        $(fn $name() { passes(Version::Packaged, $pattern) })*
-        const PATTERNS: &[&str] = &[$($pattern),*];
-        crate::tests! {
+/// Tests that differ by a text: `run; TEXTS; name = "text", ...; others`. All texts get the second
+/// name.
+#[macro_export]
+macro_rules! cri_tests {
+    ($run:path; $list:tt; $($name:ident = $text:literal),* $(,)?; $($other:ident),* $(,)?) => {
+        $(fn $name() { $run($text) })*
+        const $list: &[&str] = &[$($text),*];
+        $crate::tests! {
             $($name needs [Docker, Ctr, Cri],)*
-            every_test_of_containerd_is_run_or_named needs [Docker, Ctr, Cri],
+            $($other needs [Docker, Ctr, Cri],)*
         }
     };
 }
 
-upstream! {
+cri_tests! {
+    packaged_passes; PATTERNS;
     groups_of_the_user = "TestAdditionalGids",
     logs_of_containers = "Test(ContainerLogWithoutTailingNewLine|LongContainerLog)",
     a_container_is_made_again = "TestContainerRestart",
@@ -41,7 +44,13 @@ upstream! {
     networks_of_pods = "TestPodDualStack",
     host_names_and_the_hosts_network = "TestPodHostname",
     containerd_is_restarted = "TestContainerdRestart",
-    sockets_of_shims = "TestFailFastWhenConnectShim",
+    sockets_of_shims = "TestFailFastWhenConnectShim";
+    every_test_of_containerd_is_run_or_named
+}
+
+#[track_caller]
+fn packaged_passes(pattern: &str) {
+    passes(Version::Packaged, pattern);
 }
 
 /// Each part of a pattern means a whole name.
@@ -57,23 +66,27 @@ pub fn passes(version: Version, pattern: &str) {
     });
 }
 
-/// Runs tests, and where they do not pass says whether they do with runc.
+/// Runs Go tests, and where they do not pass says whether they do with runc.
 #[track_caller]
 pub fn compare(run: impl Fn(&str) -> Output) {
-    let passed = |seen: &Output| {
+    judge(|handler| {
+        let seen = run(handler);
         let has = |word: &str| seen.stdout.contains(&format!("--- {word}: "));
-        seen.code == 0 && has("PASS") && !has("SKIP")
-    };
-    let ours = run(OURS);
-    if passed(&ours) {
-        return;
-    }
-    let runc = match reference::runc().map(|_| passed(&run(REFERENCE))) {
-        Some(true) => "passes",
-        Some(false) => "fails as well",
+        let passed = seen.code == 0 && has("PASS") && !has("SKIP");
+        if passed { Ok(()) } else { Err(format!("{}\n{}", seen.stdout, seen.stderr)) }
+    });
+}
+
+/// Does something with orlop as the handler, and where it fails says whether it does with runc.
+#[track_caller]
+pub fn judge(run: impl Fn(&str) -> Result<(), String>) {
+    let Err(error) = run(OURS) else { return };
+    let runc = match reference::runc().map(|_| run(REFERENCE)) {
+        Some(Ok(())) => "passes",
+        Some(Err(_)) => "fails as well",
         None => "is not there",
     };
-    panic!("runc {runc}\n{}\n{}", ours.stdout, ours.stderr);
+    panic!("runc {runc}\n{error}");
 }
 
 fn every_test_of_containerd_is_run_or_named() {

@@ -5,20 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use crate::cri::passes;
+use crate::cri_tests;
 use crate::cri_version::Version;
 
-/// The cases here and the tests of containerd 2 that each of them runs.
-macro_rules! upstream {
-    ($($name:ident = $pattern:literal),* $(,)?) => {
-        $(fn $name() { passes(Version::Second, $pattern) })*
-        crate::tests! {
-            $($name needs [Docker, Ctr, Cri],)*
-            pods_with_user_namespaces needs [Docker, Ctr, Cri],
-        }
-    };
-}
-
-upstream! {
+cri_tests! {
+    second_passes; _;
     events_of_containers = "TestContainerEvents",
     privileged_containers_write_to_sys = "TestContainerSysfsStatsWithPrivilegedPod",
     shared_processes_are_stopped = "TestSharedPidMultiProcessContainerStop",
@@ -27,7 +18,13 @@ upstream! {
     update_of_memory = "TestUpdateContainerResources_MemoryLimit",
     stats_of_a_container = "TestContainerStats",
     networks_of_pods = "TestPodDualStack",
-    containerd_is_restarted = "TestContainerdRestart",
+    containerd_is_restarted = "TestContainerdRestart";
+    pods_with_user_namespaces
+}
+
+#[track_caller]
+fn second_passes(pattern: &str) {
+    passes(Version::Second, pattern);
 }
 
 /// Here the test tries whether mounts can be mapped, wherever the daemon's files are.

@@ -3,11 +3,11 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 
 use nix::sys::signal::{Signal, kill};
@@ -15,22 +15,11 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use serde_json::json;
 
+use crate::cri_images;
 use crate::cri_version::Version;
 use crate::daemon;
-use crate::docker::docker;
 use crate::harness::{Output, copy_program, host, runtime, wait_until_gone};
 use crate::sandbox::DIRECTORY;
-
-/// Images by the names that the tests have for them, and what each is made with.
-const IMAGES: [(&str, &[&str]); 3] = [
-    ("pods", &[]),
-    ("volume", &["--change", "VOLUME /test_dir"]),
-    ("pause", &["--change", ENTRYPOINT]),
-];
-
-/// Waits for a signal.
-const ENTRYPOINT: &str =
-    r#"ENTRYPOINT ["/bin/sh", "-c", "trap exit TERM INT; while :; do sleep 1000 & wait; done"]"#;
 
 /// A running containerd, which somebody starts again whenever it has ended.
 pub struct Engine {
@@ -55,7 +44,7 @@ impl Engine {
         let supervisor =
             Some(std::thread::spawn(move || supervise(version, &place, daemon, &flag)));
         let engine = Self { version, directory, stops, supervisor };
-        engine.ctr(&["--namespace", "k8s.io", "images", "import", &archive()]).ok();
+        engine.ctr(&["--namespace", "k8s.io", "images", "import", &cri_images::archive()]).ok();
         engine
     }
 
@@ -85,6 +74,20 @@ impl Engine {
             "-image=docker.io/library/pods:latest".to_string(),
         ]);
         Output::of(&mut command)
+    }
+
+    /// One of the clients that Kubernetes has for CRI, told where the daemon listens.
+    pub fn client(&self, name: &str) -> Command {
+        let endpoint = format!("unix://{}", self.socket().display());
+        let mut command = Command::new(host::built_for_engines(name));
+        command.current_dir(&self.directory);
+        command.args(["--runtime-endpoint", &endpoint, "--image-endpoint", &endpoint]);
+        command
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn socket(&self) -> PathBuf {
@@ -173,6 +176,7 @@ fn write_files(version: Version, directory: &Path, number: u32) {
                 [{"subnet": format!("fd00:{number}::/64")}],
             ],
         }},
+        {"type": "portmap", "capabilities": {"portMappings": true}},
         {"type": "loopback"},
     ]});
     fs::create_dir(directory.join("networks")).expect("make a directory");
@@ -186,36 +190,6 @@ fn write_files(version: Version, directory: &Path, number: u32) {
         volume = name("volume")
     );
     fs::write(directory.join("images.toml"), images).expect("write settings");
-}
-
-/// The images in one file. Docker makes them, of the root that its own image is made of.
-fn archive() -> String {
-    static MADE: Once = Once::new();
-    let archive = format!("{DIRECTORY}/pods.tar");
-    MADE.call_once(|| {
-        let root = PathBuf::from(DIRECTORY).join("pods");
-        let image = format!("{DIRECTORY}/image");
-        Output::of(Command::new("cp").args(["--archive", &image]).arg(&root)).ok();
-        for name in ["root", "test_dir"] {
-            fs::create_dir(root.join(name)).expect("make a directory");
-        }
-        for (name, text) in [
-            ("etc/passwd", "root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/\nnobody:x:65534:65534::/:/\n"),
-            ("etc/group", "root:x:0:\ndaemon:x:1:\nwheel:x:10:root\nnogroup:x:65534:\n"),
-            ("test_dir/test_file", "test_content\n"),
-        ] {
-            fs::write(root.join(name), text).expect("write a file");
-        }
-        chown(root.join("test_dir"), Some(65534), Some(65534)).expect("give to nobody");
-        let whole = format!("{DIRECTORY}/pods-root.tar");
-        Output::of(Command::new("tar").arg("-C").arg(&root).args(["-cf", &whole, "."])).ok();
-        for (name, changes) in IMAGES {
-            docker(&[&["import"], changes, &[&whole, name]].concat()).ok();
-        }
-        let names = IMAGES.map(|(name, _)| name);
-        docker(&[&["save", "--output", &archive], &names[..]].concat()).ok();
-    });
-    archive
 }
 
 /// Removes the cgroup that the plugin has for all pods, unless somebody has pods in it.

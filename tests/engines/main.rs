@@ -25,7 +25,10 @@ mod confinement;
 mod cri;
 mod cri2;
 mod cri_engine;
+mod cri_images;
 mod cri_version;
+mod crictl;
+mod critest;
 mod ctr;
 mod errors;
 mod files;
@@ -95,6 +98,8 @@ fn run() -> ExitCode {
         Suite { name: "confinement", tests: confinement::TESTS },
         Suite { name: "cri", tests: cri::TESTS },
         Suite { name: "cri2", tests: cri2::TESTS },
+        Suite { name: "crictl", tests: crictl::TESTS },
+        Suite { name: "critest", tests: critest::TESTS },
         Suite { name: "ctr", tests: ctr::TESTS },
         Suite { name: "errors", tests: errors::TESTS },
         Suite { name: "files", tests: files::TESTS },

@@ -69,7 +69,7 @@ pub enum Needs {
 const PODMAN: [&str; 3] = ["podman", "conmon", "iptables"];
 
 /// Programs that the tests of CRI execute.
-const CRI: [&str; 4] = ["pkill", "lsof", "containerd", "ctr"];
+const CRI: [&str; 5] = ["pkill", "lsof", "containerd", "ctr", "ipcmk"];
 
 /// containerd's tests of its CRI plugin, as the Makefile has built them.
 #[allow(dead_code, reason = "only the engine tests need it")]
@@ -84,8 +84,15 @@ pub const CRI2_TESTS: &str = "cri2-tests";
 pub const POD_TESTS: &str = "pod-tests";
 
 /// What `make engines` builds of Go modules.
-const BUILT: [&str; 5] =
-    [CRI_TESTS, CRI2_TESTS, POD_TESTS, "containerd", "containerd-shim-runc-v2"];
+const BUILT: [&str; 7] = [
+    CRI_TESTS,
+    CRI2_TESTS,
+    POD_TESTS,
+    "containerd",
+    "containerd-shim-runc-v2",
+    "crictl",
+    "critest",
+];
 
 /// Where distributions keep the plugins that make networks.
 pub const NETWORK_PLUGINS: &str = "/usr/lib/cni";

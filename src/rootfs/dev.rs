@@ -111,9 +111,8 @@ impl Device {
             match bind {
                 Bind::Always if self.is_bound() => self.bind(calls, &dir, name),
                 Bind::Copy(node) => {
-                    let attached =
-                        calls.attach(node.as_fd(), open_mount_point(&dir, name)?.as_fd());
-                    attached.context("attach it")
+                    let target = open_mount_point(&dir, name)?;
+                    calls.attach(node.as_fd(), target.as_fd()).context("attach it")
                 }
                 other => self.make_node(calls, &dir, name, matches!(other, Bind::IfDenied)),
             }

@@ -119,14 +119,21 @@ impl Rootfs {
         mount.context(mount.map_ids(namespace, self.user_namespace))
     }
 
-    /// Maps what init has opened for the mount at `index`. For the runtime.
+    /// Maps what init has opened for the mount at `index`; `namespace` gets one with the mapping. For
+    /// the runtime.
     ///
     /// # Errors
-    /// Those of mount_setattr(2), with the JSON path.
-    pub fn map_opened(&self, index: usize, tree: &OwnedFd, namespace: &OwnedFd) -> Result<()> {
+    /// Those of getting it, and of mount_setattr(2) with the JSON path.
+    pub fn map_opened(
+        &self,
+        index: usize,
+        tree: &OwnedFd,
+        namespace: impl FnOnce(&IdMap) -> Result<OwnedFd>,
+    ) -> Result<()> {
         let mount = self.mount(index)?;
         let map = mount.id_map.as_ref().context("no ids to map")?;
-        mount.context(map.apply(tree, namespace))
+        let namespace = namespace(map)?;
+        mount.context(map.apply(tree, &namespace))
     }
 
     fn mount(&self, index: usize) -> Result<&Mount> {

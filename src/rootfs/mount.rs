@@ -227,9 +227,10 @@ impl Mount {
     pub(super) fn make_fs(&self, calls: &Calls, mode: Option<String>) -> Result<OwnedFd> {
         let Kind::Fs { fstype, source } = &self.kind else { bail!("it is no file system") };
         let data: Vec<_> = mode.into_iter().chain(self.options.data.iter().cloned()).collect();
-        let late = self.read_only_later();
-        let attributes =
-            if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
+        let attributes = match self.read_only_later() {
+            true => self.attributes() & !MOUNT_ATTR_RDONLY,
+            false => self.attributes(),
+        };
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
         // These three cannot have one.
@@ -285,7 +286,7 @@ impl Mount {
 
     fn set_recursively(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
         match self.options.recursive {
-            none if none == Attributes::default() => Ok(()),
+            none if none == Attributes::default() || self.skips("recursive attributes") => Ok(()),
             attributes => calls
                 .set(mount.as_fd(), attributes, true)
                 .context("set it recursively (mount_setattr, Linux 5.12)"),
@@ -306,6 +307,11 @@ impl Mount {
             Err(Errno::EPERM) => bail!("cannot clear locked flags: operation not permitted"),
             other => other.context("set its attributes"),
         }
+    }
+
+    /// The attributes that a new file system begins with, or a view of cgroups has.
+    pub(super) fn attributes(&self) -> u64 {
+        if self.skips("attributes") { 0 } else { self.options.set }
     }
 
     fn skips(&self, step: &str) -> bool {

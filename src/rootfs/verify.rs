@@ -40,7 +40,7 @@ pub(super) fn verify(rootfs: &Rootfs, tree: &Tree, procfs: &Procfs) -> Result<()
     let all: Vec<_> = tree.attached(rootfs).collect();
     for (index, (mount, attached)) in all.iter().enumerate() {
         let later = all.get(index + 1..).unwrap_or_default();
-        mount.context(mounted(mount, attached, later, &ids))?;
+        mount.context(mounted(mount, attached, later, &ids, procfs))?;
     }
     kernel_file_systems(rootfs, tree, &ids)?;
     null_device(rootfs, tree)?;
@@ -71,6 +71,7 @@ fn mounted(
     attached: &OwnedFd,
     later: &[(&Mount, &OwnedFd)],
     ids: &Ids,
+    procfs: &Procfs,
 ) -> Result<()> {
     let id = ids.of(attached.as_fd())?;
     ensure!(ids.attached.contains(&id), "it is not attached");
@@ -81,7 +82,11 @@ fn mounted(
             return Ok(());
         }
     }
-    let wanted = mount.options.set & !mount.options.recursive.clear;
+    if mount.kind == Kind::Cgroup && mount.options.read_only() {
+        hierarchies(attached, procfs)?;
+    }
+    let recursive = mount.options.recursive;
+    let wanted = mount.options.set & !recursive.clear | recursive.set;
     if FLAGS.iter().all(|(attribute, _)| wanted & attribute == 0) {
         // A server that does not answer is nothing to wait for (FUSE, NFS).
         return Ok(());
@@ -92,6 +97,24 @@ fn mounted(
         ensure!(!missing, "{flag:?} is not in force");
     }
     Ok(())
+}
+
+/// The hierarchies of cgroup v1 are mounts of their own below the one that is listed.
+fn hierarchies(view: &OwnedFd, procfs: &Procfs) -> Result<()> {
+    let view = mount_id(view.as_fd()).context("statx")?.to_string();
+    for line in mount_table(procfs)?.lines() {
+        let Some((head, tail)) = line.split_once(" - ") else { continue };
+        let mut words = head.split(' ').skip(1);
+        let below = words.next() == Some(&view) && tail.starts_with("cgroup");
+        let (point, options) = (words.nth(2), words.next().unwrap_or_default());
+        let writable = below && !options.split(',').any(|option| option == "ro");
+        ensure!(!writable, "{} is writable", point.unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn mount_table(procfs: &Procfs) -> Result<String> {
+    procfs.read(&format!("{}/mountinfo", procfs.own_directory()?))
 }
 
 /// What a program trusts to come from the kernel does, and is what was mounted there.
@@ -158,7 +181,7 @@ impl Ids {
         match list_mounts() {
             Ok(list) => Ok(Self { attached: list.into_iter().collect(), unique: true }),
             Err(Errno::ENOSYS | Errno::EPERM) => {
-                let table = procfs.read(&format!("{}/mountinfo", procfs.own_directory()?))?;
+                let table = mount_table(procfs)?;
                 let first = |line: &str| line.split(' ').next().and_then(|id| id.parse().ok());
                 Ok(Self { attached: table.lines().filter_map(first).collect(), unique: false })
             }

@@ -153,6 +153,8 @@ fn stat(path: &str) {
         format!("b {}:{}", major(meta.rdev()), minor(meta.rdev()))
     } else if kind.is_fifo() {
         "fifo".to_string()
+    } else if kind.is_socket() {
+        "socket".to_string()
     } else {
         format!("file {}", meta.len())
     };

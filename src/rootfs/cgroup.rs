@@ -102,6 +102,7 @@ fn attach_v1(
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
         calls.set(tmpfs.as_fd(), attributes, false).context("make it read-only")?;
     }
+    mount.set_recursively(calls, &tmpfs)?;
     super::mount::propagate(calls, &tmpfs, &mount.options.propagation)?;
     Ok(tmpfs)
 }

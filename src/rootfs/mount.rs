@@ -284,7 +284,7 @@ impl Mount {
         Ok(mount)
     }
 
-    fn set_recursively(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
+    pub(super) fn set_recursively(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
         match self.options.recursive {
             none if none == Attributes::default() || self.skips("recursive attributes") => Ok(()),
             attributes => calls

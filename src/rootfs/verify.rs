@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, fstatfs};
 use nix::sys::statvfs::FsFlags;
 
@@ -42,7 +42,7 @@ pub(super) fn verify(rootfs: &Rootfs, tree: &Tree, procfs: &Procfs) -> Result<()
         let later = all.get(index + 1..).unwrap_or_default();
         mount.context(mounted(mount, attached, later, &ids, procfs))?;
     }
-    kernel_file_systems(rootfs, tree, &ids)?;
+    kernel_file_systems(rootfs, tree)?;
     null_device(rootfs, tree)?;
     for path in &rootfs.masked {
         let Some(found) = mask::find(&tree.root, path)? else { continue };
@@ -117,17 +117,22 @@ fn mount_table(procfs: &Procfs) -> Result<String> {
     procfs.read(&format!("{}/mountinfo", procfs.own_directory()?))
 }
 
-/// What a program trusts to come from the kernel does, and is what was mounted there.
-fn kernel_file_systems(rootfs: &Rootfs, tree: &Tree, ids: &Ids) -> Result<()> {
+/// What a program trusts to come from the kernel does, and is what was mounted there, or the
+/// read-only copy of that.
+fn kernel_file_systems(rootfs: &Rootfs, tree: &Tree) -> Result<()> {
     for (path, magic) in [("/proc", PROC_SUPER_MAGIC), ("/sys", SYSFS_MAGIC)] {
         let at = tree.attached(rootfs).filter(|(mount, _)| mount.destination == Path::new(path));
         let Some((mount, attached)) = at.last().filter(|(mount, _)| mount.is_of_the_kernel())
         else {
             continue;
         };
+        if is_masked(path, &rootfs.masked) {
+            continue;
+        }
         let found = tree.root.open(Path::new(path), OFlag::O_PATH | OFlag::O_NOFOLLOW);
         let looked = found.context("open it").and_then(|found| {
-            let same = ids.of(found.as_fd())? == ids.of(attached.as_fd())?;
+            let root = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+            let same = root(&found)? == root(attached)?;
             ensure!(same && is(&found, magic)?, "something else is there");
             Ok(())
         });

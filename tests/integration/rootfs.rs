@@ -18,6 +18,8 @@ tests! {
     read_only_paths_cannot_be_written needs [Root],
     an_unbindable_root_can_have_read_only_paths needs [Root]
         unlike runc "fails to bind them",
+    file_systems_of_the_kernel_can_be_closed_as_a_whole needs [Root]
+        unlike runc "needs /proc itself",
     a_masked_path_wins_over_a_read_only_one needs [Root],
     devices_are_made_as_configured needs [Root],
     a_device_whose_place_is_taken_is_refused needs [Root]
@@ -196,6 +198,21 @@ fn an_unbindable_root_can_have_read_only_paths() {
     let text = text.strip_prefix("EROFS\nok\n").unwrap_or_else(|| panic!("{text}"));
     let report: Value = serde_json::from_str(text).expect("a report");
     assert_eq!(propagation(&line(&report["mounts"], "/")), "unbindable");
+}
+
+fn file_systems_of_the_kernel_can_be_closed_as_a_whole() {
+    let words =
+        ["open", "/proc/self/oom_score_adj", "w", "--", "open", "/sys/kernel/profiling", "w"];
+    for (list, want) in [("readonlyPaths", "EROFS\nEROFS\n"), ("maskedPaths", "ENOENT\nENOENT\n")] {
+        let mut case = Case::new(&words);
+        // The mount itself is writable.
+        let mounts = case.config["mounts"].as_array_mut().expect("mounts");
+        let sys = mounts.iter_mut().find(|mount| mount["destination"] == "/sys").expect("/sys");
+        sys["options"] = json!(["nosuid", "rw"]);
+        case.set("/linux/readonlyPaths", json!([])).set("/linux/maskedPaths", json!([]));
+        case.set(&format!("/linux/{list}"), json!(["/proc", "/sys"]));
+        assert_eq!(case.run().ok(), want, "{list}");
+    }
 }
 
 fn a_masked_path_wins_over_a_read_only_one() {

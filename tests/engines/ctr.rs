@@ -5,6 +5,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::docker::{IMAGE, docker};
+use crate::harness::terminal::{User, end};
 use crate::harness::{Background, Output, reference, runtime, wait_until_gone};
 use crate::sandbox::{self, DIRECTORY};
 use crate::tests;
@@ -18,7 +19,14 @@ tests! {
     tasks_from_start_to_end needs [Docker, Ctr],
     exec_in_a_task needs [Docker, Ctr],
     pause_resume_and_metrics needs [Docker, Ctr],
-    ten_tasks_at_once needs [Docker, Ctr],
+    devices needs [Docker, Ctr],
+    seccomp_profiles_and_capabilities needs [Docker, Ctr],
+    user_namespaces needs [Docker, Ctr],
+    namespaces_of_another_task needs [Docker, Ctr],
+    terminals needs [Docker, Ctr],
+    want_of_memory_is_told needs [Docker, Ctr],
+    logs needs [Docker, Ctr],
+    a_hundred_tasks_at_once needs [Docker, Ctr],
 }
 
 /// The client. Its containers' cgroups are below one that has the namespace's name.
@@ -195,9 +203,96 @@ fn pause_resume_and_metrics() {
     task.end();
 }
 
-fn ten_tasks_at_once() {
+fn devices() {
+    let script = "mknod /tmp/x c 1 77; (: < /tmp/x) 2>&1; stat -c %t:%T /dev/full";
+    let seen = sh(&["--cap-add", "CAP_MKNOD"], script).ok();
+    assert!(seen.contains("Operation not permitted"), "{seen}");
+    sh(&["--device", "/dev/full"], "stat -c %t:%T /dev/full; echo a > /dev/full; echo $?").ok();
+}
+
+fn seccomp_profiles_and_capabilities() {
+    let profile = format!("{DIRECTORY}/ctr-profile.json");
+    let rule = r#"{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}"#;
+    let text = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}"#);
+    std::fs::write(&profile, text).expect("write a profile");
+    let seen = sh(&["--seccomp", "--seccomp-profile", &profile], "mkdir /d");
+    assert!(seen.code == 1 && seen.stderr.contains("No space left on device"), "{seen:#?}");
+    let show = "grep Cap /proc/self/status; grep NoNewPrivs /proc/self/status";
+    for options in [
+        &["--cap-add", "CAP_SYS_TIME"][..],
+        &["--cap-drop", "CAP_CHOWN"],
+        &["--allow-new-privs"],
+        &["--privileged"],
+    ] {
+        sh(options, show).ok();
+    }
+}
+
+fn user_namespaces() {
+    let options = ["--uidmap", "0:100000:65536", "--gidmap", "0:200000:65536"];
+    let script =
+        "cat /proc/self/uid_map /proc/self/gid_map; id -u; touch /tmp/f && stat -c %u /tmp/f";
+    let seen = sh(&options, script).ok();
+    let words: Vec<_> = seen.split_whitespace().collect();
+    assert_eq!(words, ["0", "100000", "65536", "0", "200000", "65536", "0", "0"]);
+}
+
+fn namespaces_of_another_task() {
+    let task = Task::start();
+    let (pid, _) = task.listed();
+    for (kind, file) in [("pid", "pid"), ("ipc", "ipc"), ("uts", "uts"), ("network", "net")] {
+        let join = format!("{kind}:/proc/{pid}/ns/{file}");
+        let seen = sh(&["--with-ns", &join], &format!("readlink /proc/self/ns/{file}")).ok();
+        let wanted = std::fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("a link");
+        assert_eq!(seen.trim(), wanted.to_string_lossy(), "{kind}");
+    }
+    task.end();
+}
+
+fn terminals() {
+    let mut user = User::new(20, 90);
+    let program = ["sh", "-c", "tty; exit 3"];
+    let options = ["--rm", "--tty"];
+    let mut run = run_with(&runtime().to_string_lossy(), &options, &name(), &program);
+    let child = user.start(&mut run);
+    user.screen.wait_for("/dev/pts/0");
+    assert_eq!(end(child), 3);
+    let task = Task::start();
+    let mut exec = command(&["task", "exec", "--tty", "--exec-id", "one", &task.name, "sh"]);
+    let mut user = User::new(30, 70);
+    let child = user.start(&mut exec);
+    // ctr sets the size when the program runs.
+    user.screen.type_in("until stty size | grep '30 70'; do sleep 0.1; done 2>/dev/null; exit 4\n");
+    user.screen.wait_for("\n30 70");
+    assert_eq!(end(child), 4);
+    task.end();
+}
+
+fn want_of_memory_is_told() {
+    let mut events = Background::start(&mut command(&["events"]));
+    let limit = ["--memory-limit", "16777216"];
+    let seen = sh(&limit, "exec dd if=/dev/zero of=/dev/null bs=200M");
+    assert_eq!(seen.code, 137, "{seen:#?}");
+    while !events.line().contains("/tasks/oom") {}
+    events.kill();
+}
+
+fn logs() {
+    let log = format!("{DIRECTORY}/ctr.log");
+    let task = Task { name: name() };
+    let options = ["--detach", "--log-uri", &format!("file://{log}")];
+    let script = ["sh", "-c", "echo out; echo err >&2; exec sleep 1000"];
+    Output::of(&mut run_with(&runtime().to_string_lossy(), &options, &task.name, &script)).ok();
+    let written = "until grep ^sleep /proc/1/cmdline; do sleep 0.1; done";
+    task.ctr(&["exec", "--exec-id", "one"], &["sh", "-c", written]).ok();
+    task.end();
+    let text = std::fs::read_to_string(&log).expect("read the log");
+    assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
+}
+
+fn a_hundred_tasks_at_once() {
     let (path, sleep) = (runtime(), ["sleep", "1000"]);
-    let tasks: Vec<_> = (0..10).map(|_| Task { name: name() }).collect();
+    let tasks: Vec<_> = (0..100).map(|_| Task { name: name() }).collect();
     let starting: Vec<_> = tasks
         .iter()
         .map(|task| run_with(&path.to_string_lossy(), &["--detach"], &task.name, &sleep))

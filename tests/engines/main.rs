@@ -38,6 +38,7 @@ mod limits;
 mod networks;
 mod own_daemon;
 mod podman_cases;
+mod podman_life;
 mod pods;
 mod process;
 mod remapped;
@@ -108,6 +109,7 @@ fn run() -> ExitCode {
         Suite { name: "limits", tests: limits::TESTS },
         Suite { name: "networks", tests: networks::TESTS },
         Suite { name: "podman", tests: podman_cases::TESTS },
+        Suite { name: "podman_life", tests: podman_life::TESTS },
         Suite { name: "pods", tests: pods::TESTS },
         Suite { name: "process", tests: process::TESTS },
         Suite { name: "remapped", tests: remapped::TESTS },

@@ -1,7 +1,7 @@
 //! What Podman's users do.
 
-use crate::harness::{Background, Output, wait_until_gone};
-use crate::podman::{Container, Pod, command, compared, podman};
+use crate::harness::{Output, host};
+use crate::podman::{Container, Pod, compared, podman};
 use crate::sandbox::DIRECTORY;
 use crate::tests;
 
@@ -17,15 +17,12 @@ tests! {
     terminals needs [Docker, Podman],
     standard_input needs [Docker, Podman],
     exec_in_a_container needs [Docker, Podman],
-    detached_containers_leave_logs needs [Docker, Podman],
-    stop_and_kill needs [Docker, Podman],
-    restart_makes_a_new_process needs [Docker, Podman],
     networks needs [Docker, Podman],
     namespaces_of_the_host needs [Docker, Podman],
+    namespaces_of_another_container needs [Docker, Podman],
+    devices needs [Docker, Podman],
+    an_init_of_podmans needs [Docker, Podman],
     pods_share_namespaces needs [Docker, Podman],
-    pause_and_update needs [Docker, Podman],
-    top_and_stats needs [Docker, Podman],
-    twenty_containers_at_once needs [Docker, Podman],
 }
 
 fn sh(options: &[&str], script: &str) -> Output {
@@ -164,50 +161,6 @@ pub fn exec_in_a_container() {
     assert!(!status.contains("00000000800405fb"), "{status}");
 }
 
-fn detached_containers_leave_logs() {
-    let container = Container::new();
-    container.start(&[], "echo out; echo err >&2; exit 9");
-    assert_eq!(container.wait(), "9");
-    let logs = container.podman(&["logs"]);
-    assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("out\n", "err\n"));
-    assert_eq!(container.inspect(".State.Status"), "exited");
-}
-
-/// Starts a program that listens to signals, and waits until it does.
-fn polite() -> (Container, Background) {
-    let container = Container::new();
-    container.start(&[], "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done");
-    let mut logs = container.follow();
-    assert_eq!(logs.line(), "up");
-    (container, logs)
-}
-
-pub fn stop_and_kill() {
-    let (container, logs) = polite();
-    let pid = container.inspect(".State.Pid").parse().expect("a pid");
-    container.podman(&["stop"]).ok();
-    wait_until_gone(pid);
-    assert_eq!(container.inspect(".State.ExitCode"), "3");
-    logs.kill();
-    let (container, logs) = polite();
-    container.podman(&["kill"]).ok();
-    assert_eq!(container.wait(), "137");
-    logs.kill();
-    let container = Container::new();
-    container.start(&[], "trap '' TERM; while :; do sleep 1; done");
-    container.podman(&["stop", "--time", "1"]).ok();
-    assert_eq!(container.inspect(".State.ExitCode"), "137");
-}
-
-pub fn restart_makes_a_new_process() {
-    let (container, logs) = polite();
-    let pid = container.inspect(".State.Pid");
-    container.podman(&["restart"]).ok();
-    assert_ne!(container.inspect(".State.Pid"), pid);
-    assert_eq!(container.inspect(".State.Status"), "running");
-    logs.kill();
-}
-
 fn networks() {
     let interfaces = "ls /sys/class/net | sort";
     assert_eq!(sh(&["--network", "none"], interfaces).ok(), "lo\n");
@@ -236,6 +189,36 @@ fn namespaces_of_the_host() {
     }
 }
 
+fn namespaces_of_another_container() {
+    let first = Container::new();
+    first.start(&["--ipc", "shareable"], "sleep 1000");
+    for (option, kind) in [("--pid", "pid"), ("--ipc", "ipc"), ("--uts", "uts")] {
+        let link = format!("/proc/self/ns/{kind}");
+        let shared = format!("container:{}", first.name);
+        let seen = Container::new().run(&[option, &shared], &["readlink", &link]).ok();
+        assert_eq!(seen, first.exec(&[], &["readlink", &link]).ok(), "{kind}");
+    }
+}
+
+fn devices() {
+    // Nobody has a device of this number, which only those learn who may open it.
+    let script = "mknod /tmp/x c 1 77; (: < /tmp/x) 2>&1; (: > /tmp/x) 2>&1; true";
+    let may = |rule: &[&str]| sh(&[rule, &["--cap-add", "mknod"]].concat(), script).ok();
+    assert_eq!(may(&[]).matches("Operation not permitted").count(), 2);
+    let seen = may(&["--device-cgroup-rule", "c 1:77 r"]);
+    assert!(seen.contains("No such device or address"), "{seen}");
+    assert_eq!(seen.matches("Operation not permitted").count(), 1, "{seen}");
+    let script = "head -c 1 /dev/mine | wc -c; stat -c %t:%T /dev/mine";
+    assert_eq!(sh(&["--device", "/dev/zero:/dev/mine"], script).ok(), "1\n1:5\n");
+}
+
+fn an_init_of_podmans() {
+    let program = host::program("docker-init").expect("docker-init").display().to_string();
+    let options = ["--init", "--init-path", &program];
+    let seen = sh(&options, "tr '\\0' ' ' </proc/1/cmdline; exit 6");
+    assert!(seen.stdout.starts_with("/run/podman-init") && seen.code == 6, "{seen:#?}");
+}
+
 fn pods_share_namespaces() {
     let pod = Pod::new("pod");
     let member = Container::new();
@@ -249,50 +232,4 @@ fn pods_share_namespaces() {
     assert_eq!(member.inspect(".State.Status"), "exited");
     podman(&["pod", "start", pod.name]).ok();
     assert_eq!(member.inspect(".State.Status"), "running");
-}
-
-pub fn pause_and_update() {
-    let container = Container::new();
-    container.start(&[], "sleep 1000");
-    container.podman(&["pause"]).ok();
-    assert_eq!(container.inspect(".State.Status"), "paused");
-    container.podman(&["unpause"]).ok();
-    assert_eq!(container.inspect(".State.Status"), "running");
-    podman(&["update", "--memory", "100m", &container.name]).ok();
-    let directory = "/sys/fs/cgroup";
-    let limit = format!("cat {directory}/memory/memory.limit_in_bytes {directory}/memory.max");
-    let seen = container.exec(&[], &["sh", "-c", &format!("{limit} 2>/dev/null")]);
-    assert_eq!(seen.stdout, "104857600\n", "{seen:#?}");
-}
-
-pub fn top_and_stats() {
-    let container = Container::new();
-    container.start(&[], "echo up; sleep 1000 & wait");
-    let mut logs = container.follow();
-    assert_eq!(logs.line(), "up");
-    logs.kill();
-    let seen = podman(&["top", &container.name, "pid", "args"]).ok();
-    assert!(seen.lines().any(|line| line.starts_with("1 ")), "{seen}");
-    let format = "{{.Name}} {{.PIDs}}";
-    let seen = podman(&["stats", "--no-stream", "--format", format, &container.name]).ok();
-    assert!(seen.starts_with(&format!("{} ", container.name)), "{seen}");
-}
-
-fn twenty_containers_at_once() {
-    let containers: Vec<_> = (0..20).map(|_| Container::new()).collect();
-    let script = "echo up; sleep 1000";
-    let starting: Vec<_> = containers
-        .iter()
-        .map(|container| {
-            let mut start = container.command("run", &["--detach"], &["sh", "-c", script]);
-            Background::start(&mut start)
-        })
-        .collect();
-    for start in starting {
-        start.end().ok();
-    }
-    let running = Output::of(&mut command(&["ps", "--format", "{{.Names}}"])).ok();
-    for container in &containers {
-        assert!(running.lines().any(|name| name == container.name), "{}", container.name);
-    }
 }

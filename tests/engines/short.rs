@@ -58,8 +58,10 @@ pub mod podman {
     use crate::podman::Container;
     use crate::podman_cases::{
         a_failed_container_leaves_nothing, capabilities_and_privileged, exec_in_a_container,
-        options_are_in_force, pause_and_update, restart_makes_a_new_process, stop_and_kill,
-        terminals, top_and_stats, volumes_and_read_only_roots,
+        options_are_in_force, terminals, volumes_and_read_only_roots,
+    };
+    use crate::podman_life::{
+        pause_and_update, restart_makes_a_new_process, stop_and_kill, top_and_stats,
     };
     use crate::tests;
 

@@ -40,6 +40,7 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod option_words;
 mod pausing;
 mod podman_lines;
 mod process;
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "net_devices", tests: net_devices::TESTS },
+        Suite { name: "option_words", tests: option_words::TESTS },
         Suite { name: "pausing", tests: pausing::TESTS },
         Suite { name: "podman_lines", tests: podman_lines::TESTS },
         Suite { name: "process", tests: process::TESTS },

@@ -58,6 +58,15 @@ impl Cgroups {
     }
 }
 
+/// The mount table of this process: proc_pid_mountinfo(5). Everybody who may mount something, as with
+/// fusermount, decides about a name in it, which need not be UTF-8.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn mount_table() -> Result<Vec<u8>> {
+    fs::read("/proc/self/mountinfo").context("read /proc/self/mountinfo")
+}
+
 /// AppArmor is there and in force.
 #[must_use]
 pub fn has_apparmor() -> bool {
@@ -69,8 +78,9 @@ pub fn has_apparmor() -> bool {
 /// SELinux is there and in force.
 #[must_use]
 pub fn has_selinux() -> bool {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    is_labelled(&read("/proc/self/mountinfo"), &read("/proc/self/attr/current"))
+    let table = mount_table().unwrap_or_default();
+    let current = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    is_labelled(&String::from_utf8_lossy(&table), &current)
 }
 
 /// As libselinux finds out: its file system is mounted, and not read-only, by which containers are
@@ -134,8 +144,7 @@ impl Mounts {
     /// Returns the mount point and root of the hierarchy with these controllers.
     fn find(&mut self, controllers: &str) -> Result<Option<(PathBuf, PathBuf)>> {
         if self.table.is_none() {
-            let table = fs::read_to_string("/proc/self/mountinfo");
-            self.table = Some(table.context("read /proc/self/mountinfo")?);
+            self.table = Some(String::from_utf8_lossy(&mount_table()?).into_owned());
         }
         let table = self.table.as_deref().unwrap_or_default();
         Ok(table.lines().find_map(|line| parse_mount(line, controllers)))

@@ -71,16 +71,17 @@ impl Procfs {
         })
     }
 
-    /// Reads `name` whole.
+    /// Reads `name` whole. Names of files, as in the mount table, need not be UTF-8; what is not
+    /// is replaced.
     ///
     /// # Errors
     /// Those of opening and reading.
     pub fn read(&self, name: &str) -> Result<String> {
-        let mut text = String::new();
+        let mut text = Vec::new();
         self.open_file(name, OFlag::O_RDONLY)?
-            .read_to_string(&mut text)
+            .read_to_end(&mut text)
             .with_context(|| format!("read /proc/{name}"))?;
-        Ok(text)
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// The name of the caller's own directory, a number as this procfs counts processes.

@@ -10,32 +10,28 @@
 //! [`walk`] takes one component at a time instead. It keeps every directory on the way open, so
 //! `..` never asks the file system, and it reads links itself, so none can leave the root.
 
-use std::ffi::{OsStr, OsString};
+mod walk;
+
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use crate::sys::stat::{kind, mount_id};
+use crate::sys::stat::kind;
+use walk::{PEEK, step_by_step, walk};
 
 /// How often a lookup is repeated that openat2 could not finish because of concurrent renames
 /// (EAGAIN). Somebody who renames faster than that gets an error, never a weaker lookup.
 const RETRIES: usize = 64;
-
-/// Links on one path, as the kernel counts them: `MAXSYMLINKS`.
-const LINKS: usize = 40;
 
 /// The inode of the root of every procfs: `PROC_ROOT_INO` of the kernel.
 pub const PROC_ROOT_INODE: u64 = 1;
 
 /// Mode of a directory made for a mount point; runc's.
 const DIRECTORY_MODE: Mode = Mode::from_bits_truncate(0o755);
-
-/// Mode of an empty file made for a mount point; runc's.
-const FILE_MODE: Mode = Mode::from_bits_truncate(0o644);
 
 /// What to do about components that are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +79,14 @@ impl Root {
         open_beneath(self.fd.as_fd(), relative(path), OFlag::O_PATH)
     }
 
+    /// Opens `path` as `O_PATH` if no component of it is a link: what is there is what it names.
+    ///
+    /// # Errors
+    /// ELOOP for a link, ENOSYS where a sandbox lacks openat2, else those of openat2(2).
+    pub fn open_without_links(&self, path: &Path) -> nix::Result<OwnedFd> {
+        self.lookup(path, OFlag::O_PATH, ResolveFlag::RESOLVE_NO_SYMLINKS)
+    }
+
     /// As [`Root::open_plain`] after making the last component, a directory, if it is missing;
     /// says whether it was.
     ///
@@ -100,6 +104,29 @@ impl Root {
             Err(errno) => return Err(errno),
         }
         open_beneath(parent.as_fd(), Path::new(name), OFlag::O_PATH).map(|fd| (fd, true))
+    }
+
+    /// Opens the directory `path` as `O_PATH` after making what is missing of it; says whether its
+    /// last component was, which may be no link.
+    ///
+    /// # Errors
+    /// ELOOP for a link, else those of [`Root::open_making`] and mkdirat(2).
+    pub fn open_last_plain_or_make(&self, path: &Path) -> nix::Result<(OwnedFd, bool)> {
+        let (parent, name) = self.open_parent(path, Missing::MakeDirectory)?;
+        let found = openat(&parent, name, PEEK, Mode::empty());
+        let made = matches!(found, Err(Errno::ENOENT));
+        let found = if made {
+            match mkdirat(&parent, name, DIRECTORY_MODE) {
+                Ok(()) | Err(Errno::EEXIST) => openat(&parent, name, PEEK, Mode::empty())?,
+                Err(errno) => return Err(errno),
+            }
+        } else {
+            found?
+        };
+        match kind(&fstat(&found)?) {
+            SFlag::S_IFLNK => Err(Errno::ELOOP),
+            _ => Ok((found, made)),
+        }
     }
 
     /// Opens `path` as `O_PATH` after making what is missing of it; says whether it was.
@@ -191,140 +218,8 @@ fn lookup(
     Err(Errno::EAGAIN)
 }
 
-/// [`open_beneath`] without openat2.
-fn step_by_step(dir: BorrowedFd<'_>, name: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-    let mut above = openat(dir, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mount = mount_id(above.as_fd())?;
-    let mut components = name.components().peekable();
-    while let Some(component) = components.next() {
-        let Component::Normal(component) = component else { return Err(Errno::EXDEV) };
-        let here = openat(&above, component, PEEK, Mode::empty())?;
-        if kind(&fstat(&here)?) == SFlag::S_IFLNK {
-            return Err(Errno::ELOOP);
-        }
-        if mount_id(here.as_fd())? != mount {
-            return Err(Errno::EXDEV);
-        }
-        if components.peek().is_none() {
-            return reopen(here, above.as_fd(), component, flags);
-        }
-        above = here;
-    }
-    openat(&above, ".", flags | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-const PEEK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-
-/// Opens with `flags` what `found`, an `O_PATH` descriptor, was found to be: `name` in `above`.
-///
-/// # Errors
-/// EAGAIN when something else is there by now, else those of openat(2).
-fn reopen(
-    found: OwnedFd,
-    above: BorrowedFd<'_>,
-    name: &OsStr,
-    flags: OFlag,
-) -> nix::Result<OwnedFd> {
-    if flags.contains(OFlag::O_PATH) {
-        return Ok(found);
-    }
-    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let opened = openat(above, name, flags, Mode::empty())?;
-    let (stat, wanted) = (fstat(&opened)?, fstat(&found)?);
-    let same = (stat.st_dev, stat.st_ino) == (wanted.st_dev, wanted.st_ino)
-        && mount_id(opened.as_fd())? == mount_id(found.as_fd())?;
-    if same { Ok(opened) } else { Err(Errno::EAGAIN) }
-}
-
 fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
-}
-
-/// Resolves `path` below `root` one component at a time, making what is missing, and opens it
-/// with `flags`.
-///
-/// # Errors
-/// ELOOP after too many links or at a magic link, ENOTDIR below a file, else those of openat(2),
-/// mkdirat(2) and readlinkat(2).
-fn walk(root: BorrowedFd<'_>, path: &Path, missing: Missing, flags: OFlag) -> nix::Result<OwnedFd> {
-    let mut walk = Walk { root, open: Vec::new(), links: 0 };
-    let mut todo = components(path);
-    while let Some(component) = todo.pop() {
-        if component == ".." {
-            walk.open.pop();
-            continue;
-        }
-        let here = walk.step(&component, todo.is_empty(), missing)?;
-        let stat = fstat(&here)?;
-        let last_link = todo.is_empty() && flags.contains(OFlag::O_NOFOLLOW);
-        match kind(&stat) {
-            SFlag::S_IFLNK if !last_link => todo.extend(walk.follow(&here)?),
-            SFlag::S_IFDIR => walk.open.push(here),
-            _ if todo.is_empty() => return reopen(here, walk.here(), &component, flags),
-            _ => return Err(Errno::ENOTDIR),
-        }
-    }
-    openat(walk.here(), ".", flags | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-/// The components of a path, last one first; a leading slash and `.` say nothing here.
-fn components(path: &Path) -> Vec<OsString> {
-    path.components()
-        .rev()
-        .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir))
-        .map(|component| component.as_os_str().to_owned())
-        .collect()
-}
-
-struct Walk<'a> {
-    root: BorrowedFd<'a>,
-    /// The directories between the root and here.
-    open: Vec<OwnedFd>,
-    links: usize,
-}
-
-impl Walk<'_> {
-    fn here(&self) -> BorrowedFd<'_> {
-        self.open.last().map_or(self.root, AsFd::as_fd)
-    }
-
-    fn step(&self, name: &OsStr, last: bool, missing: Missing) -> nix::Result<OwnedFd> {
-        let here = self.here();
-        match openat(here, name, PEEK, Mode::empty()) {
-            Err(Errno::ENOENT) if missing == Missing::Fail => return Err(Errno::ENOENT),
-            Err(Errno::ENOENT) => {}
-            other => return other,
-        }
-        if last && missing == Missing::MakeFile {
-            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            match openat(here, name, flags, FILE_MODE) {
-                Ok(_) | Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(errno),
-            }
-        } else {
-            match mkdirat(here, name, DIRECTORY_MODE) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        openat(here, name, PEEK, Mode::empty())
-    }
-
-    /// Reads the link `link` and returns its components; an absolute one goes back to the root.
-    fn follow(&mut self, link: &OwnedFd) -> nix::Result<Vec<OsString>> {
-        self.links += 1;
-        // Links at the root of procfs (`self`, `mounts`) are ordinary; those below lead anywhere.
-        let magic = fstatfs(link)?.filesystem_type() == PROC_SUPER_MAGIC
-            && fstat(self.here())?.st_ino != PROC_ROOT_INODE;
-        if magic || self.links > LINKS {
-            return Err(Errno::ELOOP);
-        }
-        let target = readlinkat(link, "")?;
-        if Path::new(&target).is_absolute() {
-            self.open.clear();
-        }
-        Ok(components(Path::new(&target)))
-    }
 }
 
 #[cfg(test)]

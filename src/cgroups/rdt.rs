@@ -11,11 +11,12 @@ mod stats;
 pub use group::Record;
 pub use stats::read as stats;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::statfs;
+
+use crate::host::mount_table;
 use oci_spec::runtime::Linux;
 
 /// Where it is mounted mostly.
@@ -75,7 +76,8 @@ fn find_root() -> Result<PathBuf> {
     if is_resctrl(Path::new(USUAL)) {
         return Ok(USUAL.into());
     }
-    let table = fs::read_to_string("/proc/self/mountinfo").context("read the mount table")?;
+    let table = mount_table()?;
+    let table = String::from_utf8_lossy(&table);
     let mounted = table.lines().find_map(|line| {
         let (head, tail) = line.split_once(" - ")?;
         tail.starts_with("resctrl ").then(|| head.split(' ').nth(4))?

@@ -52,12 +52,11 @@ pub(super) fn map_opened(
     procfs: &Procfs,
     (index, number): (usize, RawFd),
 ) -> Result<()> {
-    let mut maps = plan.rootfs.id_maps();
-    let (_, map) = maps.find(|(other, _)| *other == index).context("there is no such mount")?;
-    let namespace = namespace(index, map, procfs, || {
-        procfs.open_namespace(&init.pid.to_string(), Kind::User.file())
-    })?;
-    plan.rootfs.map_opened(index, &init.descriptor(number)?, &namespace)
+    plan.rootfs.map_opened(index, &init.descriptor(number)?, |map| {
+        namespace(index, map, procfs, || {
+            procfs.open_namespace(&init.pid.to_string(), Kind::User.file())
+        })
+    })
 }
 
 /// The user namespace with the mapping: that of the `container` if the mount has none of its own.

@@ -21,19 +21,25 @@ use crate::sys::stat::mount_id;
 #[derive(Debug)]
 pub(super) enum Calls {
     /// By descriptors: a mount is attached nowhere until it is finished.
-    Descriptors,
+    Descriptors {
+        /// Nobody else sees what is mounted: what these calls have no room for, mount(2) may do.
+        alone: bool,
+    },
     /// By mount(2).
     Paths(Paths),
 }
 
 impl Calls {
+    /// By descriptors, where others may see what is attached.
+    pub(super) const AMONG_OTHERS: Self = Self::Descriptors { alone: false };
+
     /// Finds out what this machine has. `own_namespace` says that nobody else sees what is mounted.
     ///
     /// # Errors
     /// When only mount(2) is there and cannot be used.
     pub(super) fn find(procfs: &Procfs, own_namespace: bool) -> Result<Self> {
         if mount::descriptor_calls_exist() {
-            return Ok(Self::Descriptors);
+            return Ok(Self::Descriptors { alone: own_namespace });
         }
         ensure!(
             own_namespace,
@@ -49,7 +55,10 @@ impl Calls {
     /// mount(2).
     pub(super) fn new_fs(&self, fs: &NewFs<'_>) -> Result<OwnedFd> {
         match self {
-            Self::Descriptors => fs.make(),
+            Self::Descriptors { alone: true } if fs.is_long() => {
+                Paths::new(&Procfs::open()?)?.new_fs(fs)
+            }
+            Self::Descriptors { .. } => fs.make(),
             Self::Paths(paths) => paths.new_fs(fs),
         }
     }
@@ -60,7 +69,7 @@ impl Calls {
     /// As [`Calls::new_fs`].
     pub(super) fn new_fs_at(&self, fs: &NewFs<'_>, place: &OwnedFd) -> Result<Option<OwnedFd>> {
         match self {
-            Self::Descriptors => {
+            Self::Descriptors { .. } => {
                 let made = fs.make()?;
                 mount::move_mount(made.as_fd(), place.as_fd()).context("move_mount")?;
                 Ok(Some(made))
@@ -75,7 +84,9 @@ impl Calls {
     /// Those of open_tree(2) or mount(2).
     pub(super) fn copy(&self, from: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {
         match self {
-            Self::Descriptors => mount::open_tree_clone(from, c"", recursive).context("open_tree"),
+            Self::Descriptors { .. } => {
+                mount::open_tree_clone(from, c"", recursive).context("open_tree")
+            }
             Self::Paths(paths) => paths.copy(from, recursive),
         }
     }
@@ -96,7 +107,7 @@ impl Calls {
     /// Those of move_mount(2) or mount(2).
     pub(super) fn attach(&self, mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> nix::Result<()> {
         match self {
-            Self::Descriptors => mount::move_mount(mount, place),
+            Self::Descriptors { .. } => mount::move_mount(mount, place),
             Self::Paths(paths) => paths.attach(mount, place),
         }
     }
@@ -107,7 +118,7 @@ impl Calls {
     /// Those of open_tree(2) and move_mount(2), or of mount(2).
     pub(super) fn bind(&self, from: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<()> {
         match self {
-            Self::Descriptors => {
+            Self::Descriptors { .. } => {
                 let copy = mount::open_tree_clone(from, c"", false).context("open_tree")?;
                 mount::move_mount(copy.as_fd(), place).context("move_mount")
             }
@@ -127,7 +138,7 @@ impl Calls {
         recursive: bool,
     ) -> nix::Result<()> {
         match self {
-            Self::Descriptors => mount::mount_setattr(mount, attributes, recursive),
+            Self::Descriptors { .. } => mount::mount_setattr(mount, attributes, recursive),
             Self::Paths(paths) => paths.set(mount, attributes, recursive),
         }
     }

@@ -58,7 +58,7 @@ pub(super) fn attach(mount: &Mount, calls: &Calls, root: &Root, view: &View) -> 
 /// as its root. From the host's namespace it would change the flags of the one superblock, under
 /// a lock that takes milliseconds, so the host's mount is bound instead.
 fn make_v2(mount: &Mount, calls: &Calls, host: &Path, namespace: bool) -> Result<OwnedFd> {
-    let (data, attributes) = (&mount.options.data, mount.options.set);
+    let (data, attributes) = (&mount.options.data, mount.attributes());
     if namespace {
         let label = mount.label.as_deref();
         let fs = NewFs { fstype: "cgroup2", source: "cgroup", flags: &[], data, attributes, label };
@@ -102,6 +102,7 @@ fn attach_v1(
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
         calls.set(tmpfs.as_fd(), attributes, false).context("make it read-only")?;
     }
+    mount.set_recursively(calls, &tmpfs)?;
     super::mount::propagate(calls, &tmpfs, &mount.options.propagation)?;
     Ok(tmpfs)
 }
@@ -115,7 +116,7 @@ fn attach_hierarchy(
     let name = Path::new(&hierarchy.name);
     mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755)).context("mkdir")?;
     let made = calls.copy_host_path(&hierarchy.path, false)?;
-    calls.set(made.as_fd(), replace(mount.options.set), false).context("set its attributes")?;
+    calls.set(made.as_fd(), replace(mount.attributes()), false).context("set its attributes")?;
     let flags = nix::fcntl::OFlag::O_PATH;
     let place = crate::resolve::open_beneath(tmpfs, name, flags).context("open its place")?;
     calls.attach(made.as_fd(), place.as_fd()).context("attach it")

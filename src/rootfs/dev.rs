@@ -13,6 +13,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::calls::Calls;
 use super::fault;
+use super::mount::is_directory;
 use crate::resolve::{Missing, Root};
 use crate::spec::defaults;
 use crate::sys::stat::kind;
@@ -45,7 +46,6 @@ pub(super) enum Bind {
     Never,
 }
 
-const TO_BIND: &str = "open the file to bind to";
 const PTMX: &str = "/dev/ptmx";
 
 impl Device {
@@ -60,7 +60,8 @@ impl Device {
             if device.path == Path::new(PTMX) {
                 continue;
             }
-            match list.iter_mut().find(|other| other.path == device.path) {
+            let mut defaults = list.iter_mut().take(defaults::DEVICES.len());
+            match defaults.find(|other| other.path == device.path) {
                 Some(other) => *other = device,
                 None => list.push(device),
             }
@@ -116,7 +117,7 @@ impl Device {
             match bind {
                 Bind::Always if self.is_bound() => self.bind(calls, &dir, name),
                 Bind::Copy(node) => {
-                    let target = open_mount_point(&dir, name).context(TO_BIND)?;
+                    let target = open_mount_point(&dir, name)?;
                     calls.attach(node.as_fd(), target.as_fd()).context("attach it")
                 }
                 other => self.make_node(calls, &dir, name, matches!(other, Bind::IfDenied)),
@@ -177,8 +178,7 @@ impl Device {
 
     fn bind(&self, calls: &Calls, dir: &OwnedFd, name: &OsStr) -> Result<()> {
         let node = self.open_of_host()?;
-        let target = open_mount_point(dir, name).context(TO_BIND)?;
-        calls.bind(node.as_fd(), target.as_fd())
+        calls.bind(node.as_fd(), open_mount_point(dir, name)?.as_fd())
     }
 
     /// Opens the host's node.
@@ -193,7 +193,7 @@ impl Device {
 
 /// Opens a file to mount on, which is made if it is missing. Opening a device could do anything,
 /// so what is there already is not opened for its content.
-fn open_mount_point(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
+fn open_mount_point(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match openat(dir, name, flags, Mode::from_bits_truncate(0o644)) {
         Err(Errno::EEXIST) => {
@@ -201,6 +201,7 @@ fn open_mount_point(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
         }
         other => other,
     }
+    .context("open the file to bind to")
 }
 
 /// Shows the program's terminal as `/dev/console` (DDV-07).
@@ -214,22 +215,34 @@ pub(super) fn mount_console(calls: &Calls, root: &Root, terminal: BorrowedFd<'_>
     calls.bind(terminal, target.as_fd())
 }
 
-/// Makes the links of `/dev` whose targets exist, and leaves those alone that are there.
+/// Opens the container's own `/dev`, which is made if it is missing. A link of the image could make
+/// a directory of a volume of it (CVE-2026-41579).
+///
+/// # Errors
+/// When it is a link or no directory, and those of mkdirat(2).
+pub(super) fn open_own(root: &Root) -> Result<OwnedFd> {
+    let dev = match root.open_last_plain_or_make(Path::new("/dev")) {
+        Err(Errno::ELOOP) => bail!("/dev is a symbolic link"),
+        other => other.context("open /dev")?.0,
+    };
+    ensure!(is_directory(&dev)?, "/dev is not a directory");
+    Ok(dev)
+}
+
+/// Makes the links in `dev` whose targets exist, and leaves those alone that are there.
 ///
 /// # Errors
 /// Those of symlinkat(2).
-pub(super) fn make_links(root: &Root) -> Result<()> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let dev = root.open(Path::new("/dev"), flags).context("open /dev")?;
+pub(super) fn make_links(root: &Root, dev: &OwnedFd) -> Result<()> {
     for (path, target) in defaults::LINKS {
         let exists = root.open(Path::new(target), OFlag::O_PATH | OFlag::O_NOFOLLOW).is_ok();
         let Some(name) = Path::new(path).file_name().filter(|_| exists) else { continue };
-        match symlinkat(target, &dev, name) {
+        match symlinkat(target, dev, name) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno).with_context(|| format!("make the link {path}")),
         }
     }
-    link_ptmx(&dev)
+    link_ptmx(dev)
 }
 
 /// `/dev/ptmx` opens a terminal of the container's own devpts, whatever the image has there.

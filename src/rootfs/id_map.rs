@@ -119,14 +119,21 @@ impl Rootfs {
         mount.context(mount.map_ids(namespace, self.user_namespace))
     }
 
-    /// Maps what init has opened for the mount at `index`. For the runtime.
+    /// Maps what init has opened for the mount at `index`; `namespace` gets one with the mapping. For
+    /// the runtime.
     ///
     /// # Errors
-    /// Those of mount_setattr(2), with the JSON path.
-    pub fn map_opened(&self, index: usize, tree: &OwnedFd, namespace: &OwnedFd) -> Result<()> {
+    /// Those of getting it, and of mount_setattr(2) with the JSON path.
+    pub fn map_opened(
+        &self,
+        index: usize,
+        tree: &OwnedFd,
+        namespace: impl FnOnce(&IdMap) -> Result<OwnedFd>,
+    ) -> Result<()> {
         let mount = self.mount(index)?;
         let map = mount.id_map.as_ref().context("no ids to map")?;
-        mount.context(map.apply(tree, namespace))
+        let namespace = namespace(map)?;
+        mount.context(map.apply(tree, &namespace))
     }
 
     fn mount(&self, index: usize) -> Result<&Mount> {
@@ -168,7 +175,7 @@ impl Mount {
     /// As [`Mount::open_source`], in the host's mount namespace: there it may be shared with the
     /// host, which must not see what is mounted in the container.
     fn open_source_for_init(&self, source: &Path, recursive: bool) -> Result<OwnedFd> {
-        let tree = self.open_source(&Calls::Descriptors, source, recursive)?;
+        let tree = self.open_source(&Calls::AMONG_OTHERS, source, recursive)?;
         let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
         mount::mount_setattr(tree.as_fd(), attributes, true).context("make it a slave")?;
         Ok(tree)
@@ -184,7 +191,7 @@ impl Mount {
             }
             // What belongs to another user namespace than the first cannot be mapped.
             _ if user_namespace => {
-                let mount = self.make_fs(&Calls::Descriptors, None)?;
+                let mount = self.make_fs(&Calls::AMONG_OTHERS, None)?;
                 map.apply(&mount, &namespace)?;
                 Ok(Prepared::Made(mount))
             }

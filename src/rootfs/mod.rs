@@ -7,6 +7,7 @@ mod by_path;
 mod calls;
 pub mod cgroup;
 mod copy_up;
+mod destination;
 mod dev;
 mod fault;
 mod host_mount;
@@ -17,6 +18,7 @@ mod namespace;
 mod new_fs;
 pub mod options;
 mod pivot;
+mod room;
 mod verify;
 
 use std::collections::HashMap;
@@ -38,6 +40,7 @@ pub use host_mount::HostMount;
 pub use id_map::{IdMap, MapIds, Prepared};
 use mount::{Kind, Mount};
 pub use namespace::Way;
+use room::Room;
 
 /// How the root is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,8 @@ pub struct Tree {
     calls: Calls,
     /// How the mount namespace was made.
     way: Way,
+    /// For the mounts, which stay open.
+    room: Room,
 }
 
 impl Tree {
@@ -188,16 +193,17 @@ impl Rootfs {
         way: Way,
         map_ids: &mut MapIds<'_>,
     ) -> Result<Tree> {
+        let room = Room::make(self.mounts.len() + self.devices.len())?;
         let here = pivot::open_root(&self.path).context("root.path: mount it")?;
         let mut nodes = HashMap::new();
         let (calls, root) = match way {
             Way::Made => {
                 self.take_from_host(&here, &mut prepared, &mut nodes)?;
-                (Calls::Descriptors, self.make_namespace(&here)?)
+                (Calls::AMONG_OTHERS, self.make_namespace(&here)?)
             }
             Way::Copied => self.attach_root(procfs, &here)?,
         };
-        let mut tree = Tree { root, mounts: Vec::new(), calls, way };
+        let mut tree = Tree { root, mounts: Vec::new(), calls, way, room };
         for mount in &self.mounts {
             let (calls, root) = (&tree.calls, &tree.root);
             let attached = match (&mount.kind, cgroups) {
@@ -212,6 +218,7 @@ impl Rootfs {
             };
             tree.mounts.push(mount.context(attached)?);
         }
+        let dev = self.own_dev.then(|| dev::open_own(&tree.root)).transpose()?;
         for (index, device) in self.devices.iter().enumerate() {
             let bind = match (way, nodes.remove(&index)) {
                 (_, Some(node)) => Bind::Copy(node),
@@ -221,8 +228,8 @@ impl Rootfs {
             };
             device.make(&tree.calls, &tree.root, bind)?;
         }
-        if self.own_dev {
-            dev::make_links(&tree.root)?;
+        if let Some(dev) = dev {
+            dev::make_links(&tree.root, &dev)?;
         }
         Ok(tree)
     }
@@ -332,7 +339,8 @@ impl Rootfs {
         mask::hide(calls, root, &self.masked, self.label.as_deref())?;
         // Read-only paths are covered by copies of themselves, which nobody can make after this.
         self.propagate(tree, libc::MS_UNBINDABLE)?;
-        verify::verify(self, tree, procfs)
+        verify::verify(self, tree, procfs)?;
+        tree.room.give_back()
     }
 
     /// The container has a `/dev/null` of its own, to replace the host's in standard streams.

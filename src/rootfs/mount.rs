@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -11,29 +11,14 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::calls::Calls;
+use super::destination::clean;
 use super::id_map::{IdMap, Prepared};
 use super::new_fs::NewFs;
 use super::options::{Options, Propagation};
 use super::{copy_up, fault};
-use crate::resolve::{Missing, Root};
+use crate::resolve::Root;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::sys::stat::kind;
-
-/// Files of procfs that may be replaced by a bind mount: what lxcfs and CRIU put there. Anything
-/// else below `/proc` would let a volume stand in for a file that the runtime writes
-/// (CVE-2019-16884).
-const PROC_FILES: [&str; 10] = [
-    "cpuinfo",
-    "diskstats",
-    "loadavg",
-    "meminfo",
-    "slabinfo",
-    "stat",
-    "swaps",
-    "sys/crypto/fips_enabled",
-    "sys/kernel/ns_last_pid",
-    "uptime",
-];
 
 /// One entry of `mounts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +98,12 @@ impl Mount {
         let fstype = mount.typ().clone().unwrap_or_default();
         let source = mount.source().clone().unwrap_or_default();
         let kind = match options.bind {
+            // As for mount(8): `remount,bind,ro` is about the mount and not its file system.
+            _ if options.remount => Kind::Remount,
+            Some(_) if source.as_os_str().is_empty() => {
+                bail!("mounts[{index}]: source: required for a bind mount")
+            }
             Some(recursive) => Kind::Bind { source: bundle.join(source), recursive },
-            None if options.remount => Kind::Remount,
             None if fstype == "cgroup" || fstype == "cgroup2" => Kind::Cgroup,
             None => Kind::Fs { fstype, source: source.to_string_lossy().into_owned() },
         };
@@ -128,14 +117,9 @@ impl Mount {
     }
 
     fn check(&self) -> Result<()> {
-        let Self { destination, kind, options, .. } = self;
-        ensure!(
-            destination != Path::new("/"),
-            "destination: a mount on / would replace the root file system"
-        );
+        let Self { kind, options, .. } = self;
         match kind {
-            Kind::Bind { source, .. } => {
-                ensure!(!source.as_os_str().is_empty(), "source: required for a bind mount");
+            Kind::Bind { .. } => {
                 if let Some(word) = options.data.first() {
                     bail!(
                         "options: bind mounts cannot have any filesystem-specific options \
@@ -147,26 +131,7 @@ impl Mount {
             Kind::Cgroup | Kind::Remount => {}
         }
         ensure!(self.is_tmpfs() || !options.copy_up, "options: \"tmpcopyup\" is for tmpfs only");
-        self.check_proc()
-    }
-
-    /// Only procfs may cover `/proc`, and only known files of it may be replaced (BXM-06).
-    fn check_proc(&self) -> Result<()> {
-        let Ok(below) = self.destination.strip_prefix("/proc") else { return Ok(()) };
-        let allowed = match &self.kind {
-            Kind::Remount => true,
-            // Whether the source of a bind is procfs is known once it is open.
-            Kind::Bind { .. } if below.as_os_str().is_empty() => true,
-            Kind::Bind { .. } => PROC_FILES.iter().any(|file| below == Path::new(file)),
-            Kind::Fs { fstype, .. } => fstype == "proc" && below.as_os_str().is_empty(),
-            Kind::Cgroup => false,
-        };
-        ensure!(
-            allowed,
-            "destination: {} cannot be mounted because it is inside /proc",
-            self.destination.display()
-        );
-        Ok(())
+        self.check_destination()
     }
 
     /// The mount is a new procfs or sysfs.
@@ -262,9 +227,10 @@ impl Mount {
     pub(super) fn make_fs(&self, calls: &Calls, mode: Option<String>) -> Result<OwnedFd> {
         let Kind::Fs { fstype, source } = &self.kind else { bail!("it is no file system") };
         let data: Vec<_> = mode.into_iter().chain(self.options.data.iter().cloned()).collect();
-        let late = self.read_only_later();
-        let attributes =
-            if late { self.options.set & !MOUNT_ATTR_RDONLY } else { self.options.set };
+        let attributes = match self.read_only_later() {
+            true => self.attributes() & !MOUNT_ATTR_RDONLY,
+            false => self.attributes(),
+        };
         let superblock = self.options.superblock.iter().copied();
         let flags = superblock.chain((attributes & MOUNT_ATTR_RDONLY != 0).then_some("ro"));
         // These three cannot have one.
@@ -296,7 +262,7 @@ impl Mount {
     }
 
     fn remount(&self, calls: &Calls, root: &Root) -> Result<OwnedFd> {
-        let found = root.open(&self.destination, OFlag::O_PATH)?;
+        let found = self.open_mounted(root)?;
         self.set_bind_attributes(calls, &found)?;
         self.set_recursively(calls, &found)?;
         propagate(calls, &found, &self.options.propagation)?;
@@ -318,9 +284,9 @@ impl Mount {
         Ok(mount)
     }
 
-    fn set_recursively(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
+    pub(super) fn set_recursively(&self, calls: &Calls, mount: &OwnedFd) -> Result<()> {
         match self.options.recursive {
-            none if none == Attributes::default() => Ok(()),
+            none if none == Attributes::default() || self.skips("recursive attributes") => Ok(()),
             attributes => calls
                 .set(mount.as_fd(), attributes, true)
                 .context("set it recursively (mount_setattr, Linux 5.12)"),
@@ -343,48 +309,14 @@ impl Mount {
         }
     }
 
+    /// The attributes that a new file system begins with, or a view of cgroups has.
+    pub(super) fn attributes(&self) -> u64 {
+        if self.skips("attributes") { 0 } else { self.options.set }
+    }
+
     fn skips(&self, step: &str) -> bool {
         fault::skips(|| format!("mounts[{}] {step}", self.index))
     }
-
-    /// Opens the destination, which is made if it is missing: a directory for a directory, an
-    /// empty file for anything else. Says whether it was made. That of a file system of the kernel
-    /// may only be a plain directory: CVE-2019-19921, CVE-2023-27561.
-    pub(super) fn open_destination(&self, root: &Root, directory: bool) -> Result<(OwnedFd, bool)> {
-        let missing = if directory { Missing::MakeDirectory } else { Missing::MakeFile };
-        let target = if self.is_of_the_kernel() {
-            root.open_plain_or_make(&self.destination)
-        } else {
-            root.open_or_make(&self.destination, missing)
-        };
-        let (target, made) = match (target, &self.kind) {
-            (Err(Errno::ELOOP), Kind::Fs { fstype, .. }) if self.is_of_the_kernel() => {
-                bail!("filesystem \"{fstype}\" must be mounted on ordinary directory")
-            }
-            (other, _) => other.context("open the destination")?,
-        };
-        match (directory, is_directory(&target)?) {
-            (true, false) => bail!("not a directory: the destination, but the source is one"),
-            // The word of mount(2): Docker takes `is a directory` for a wrong program.
-            (false, true) => bail!("not a directory: the source, but the destination is one"),
-            _ => Ok((target, made)),
-        }
-    }
-}
-
-/// The path as the container sees it: from its root, with `.` and `..` taken out.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    clean
 }
 
 pub(super) fn is_directory(fd: &OwnedFd) -> Result<bool> {

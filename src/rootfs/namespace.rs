@@ -100,7 +100,7 @@ impl Rootfs {
         nodes: &mut HashMap<usize, OwnedFd>,
     ) -> Result<()> {
         if self.user_namespace {
-            self.isolate(&Calls::Descriptors, here).context("prepare the mount namespace")?;
+            self.isolate(&Calls::AMONG_OTHERS, here).context("prepare the mount namespace")?;
         }
         let restricted = self.is_restricted();
         for mount in &self.mounts {
@@ -115,7 +115,7 @@ impl Rootfs {
                     Prepared::Source(mount.context(copy)?)
                 }
                 Kind::Fs { .. } if restricted && mount.is_of_the_kernel() => {
-                    Prepared::Made(mount.context(mount.make_fs(&Calls::Descriptors, None))?)
+                    Prepared::Made(mount.context(mount.make_fs(&Calls::AMONG_OTHERS, None))?)
                 }
                 _ => continue,
             };
@@ -153,7 +153,7 @@ impl Rootfs {
     }
 
     fn copy(&self, from: BorrowedFd<'_>, recursive: bool, here: &Root) -> Result<OwnedFd> {
-        let copy = Calls::Descriptors.copy(from, recursive)?;
+        let copy = Calls::AMONG_OTHERS.copy(from, recursive)?;
         if self.user_namespace {
             // It was separated with all others.
             return Ok(copy);

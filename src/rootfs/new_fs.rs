@@ -25,7 +25,16 @@ pub(super) struct NewFs<'a> {
     pub label: Option<&'a str>,
 }
 
+/// Bytes that fsconfig(2) takes for one value; mount(2) takes a page for all together.
+const ROOM: usize = 255;
+
 impl NewFs<'_> {
+    /// A value is too long for fsconfig(2): the layers of an overlay.
+    pub(super) fn is_long(&self) -> bool {
+        let value = |word: &str| word.split_once('=').map_or(0, |(_, value)| value.len());
+        self.source.len() > ROOM || self.parameters().any(|word| value(word) > ROOM)
+    }
+
     /// The parameters among the data, one after another: the data of mount(2) is separated by
     /// commas.
     pub(super) fn parameters(&self) -> impl Iterator<Item = &str> {

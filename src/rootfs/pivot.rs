@@ -1,8 +1,9 @@
 //! Changing the root: pivot_root(2), or moving the root where that cannot be.
 
-use std::fs;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -12,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::calls::Calls;
+use crate::host::mount_table;
 use crate::resolve::Root;
 use crate::sys;
 use crate::sys::mount::Attributes;
@@ -76,9 +78,9 @@ pub(super) fn make_parent_private(calls: &Calls, here: &Root, path: &Path) -> Re
 }
 
 /// mountinfo writes blanks and backslashes as `\` and three octal digits (proc_pid_mountinfo(5)).
-fn unescape(text: &str) -> String {
+fn unescape(text: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let [first, tail @ ..] = rest {
         let code = match (first, tail) {
             (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
@@ -89,7 +91,16 @@ fn unescape(text: &str) -> String {
         bytes.push(code.unwrap_or(*first));
         rest = if code.is_some() { tail.get(3..).unwrap_or_default() } else { tail };
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    OsString::from_vec(bytes).into()
+}
+
+/// Where the mount of a line of the mount table is, and its type.
+fn parse_line(line: &[u8]) -> Option<(PathBuf, &[u8])> {
+    let mut words = line.split(|byte| *byte == b' ');
+    let point = unescape(words.nth(4)?);
+    // The fields after the options end with a dash.
+    words.find(|word| *word == b"-")?;
+    Some((point, words.next()?))
 }
 
 /// Makes `root` the root of this mount namespace and takes the host's mounts away.
@@ -130,24 +141,20 @@ pub(super) fn pivot(calls: &Calls, root: &Root, shared: bool) -> Result<()> {
 /// # Errors
 /// Those of umount2(2), mount(2) and chroot(2).
 pub(super) fn move_root(root: &Root, path: &Path) -> Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo").context("read the mount table")?;
-    for line in table.lines() {
-        let (Some(point), Some((_, tail))) = (line.split(' ').nth(4), line.split_once(" - "))
-        else {
-            continue;
-        };
-        let point = unescape(point);
-        let kernel = matches!(tail.split(' ').next(), Some("proc" | "sysfs"));
-        if !kernel || Path::new(&point).starts_with(path) {
+    for line in mount_table()?.split(|byte| *byte == b'\n') {
+        let Some((point, fstype)) = parse_line(line) else { continue };
+        if ![&b"proc"[..], b"sysfs"].contains(&fstype) || point.starts_with(path) {
             continue;
         }
         let private = MsFlags::MS_SLAVE | MsFlags::MS_REC;
         // A mount below one that is already gone is gone as well.
-        let _ = mount(None::<&str>, &*point, None::<&str>, private, None::<&str>);
-        match umount2(&*point, MntFlags::MNT_DETACH) {
+        let _ = mount(None::<&str>, &point, None::<&str>, private, None::<&str>);
+        match umount2(&point, MntFlags::MNT_DETACH) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(Errno::EINVAL | Errno::EPERM) => cover(&point)?,
-            Err(errno) => return Err(errno).with_context(|| format!("unmount {point}")),
+            Err(errno) => {
+                return Err(errno).with_context(|| format!("unmount {}", point.display()));
+            }
         }
     }
     fchdir(root.as_fd()).context("enter the root file system")?;
@@ -157,10 +164,10 @@ pub(super) fn move_root(root: &Root, path: &Path) -> Result<()> {
     chdir("/").context("enter the new root")
 }
 
-fn cover(point: &str) -> Result<()> {
+fn cover(point: &Path) -> Result<()> {
     match mount(Some("tmpfs"), point, Some("tmpfs"), MsFlags::empty(), None::<&str>) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(errno).with_context(|| format!("cover {point}")),
+        Err(errno) => Err(errno).with_context(|| format!("cover {}", point.display())),
     }
 }
 
@@ -186,18 +193,35 @@ pub(super) fn bury(mount: OwnedFd, place: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use super::unescape;
+    use super::{parse_line, unescape};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
 
     #[test]
     fn paths_of_the_mount_table() {
         for (text, want) in [
-            ("/a", "/a"),
-            ("/a\\040b", "/a b"),
-            ("/a\\134b\\011", "/a\\b\t"),
-            ("\\04", "\\04"),
-            ("\\999", "\\999"),
+            (&b"/a"[..], &b"/a"[..]),
+            (b"/a\\040b", b"/a b"),
+            (b"/a\\134b\\011", b"/a\\b\t"),
+            (b"\\04", b"\\04"),
+            (b"\\999", b"\\999"),
+            (b"/\xff", b"/\xff"),
         ] {
-            assert_eq!(unescape(text), want, "{text}");
+            assert_eq!(unescape(text), Path::new(OsStr::from_bytes(want)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_of_the_mount_table() {
+        for (line, want) in [
+            (&b"66 65 0:40 / /proc rw,relatime - proc proc rw"[..], Some(("/proc", &b"proc"[..]))),
+            (b"1 2 0:3 / /s rw shared:1 master:2 - sysfs x rw", Some(("/s", b"sysfs"))),
+            (b"1 2 0:3 / /s rw", None),
+            (b"", None),
+        ] {
+            let want = want.map(|(point, fstype)| (point.into(), fstype));
+            assert_eq!(parse_line(line), want, "{line:?}");
         }
     }
 }

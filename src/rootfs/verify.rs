@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, fstatfs};
 use nix::sys::statvfs::FsFlags;
 
@@ -40,9 +40,9 @@ pub(super) fn verify(rootfs: &Rootfs, tree: &Tree, procfs: &Procfs) -> Result<()
     let all: Vec<_> = tree.attached(rootfs).collect();
     for (index, (mount, attached)) in all.iter().enumerate() {
         let later = all.get(index + 1..).unwrap_or_default();
-        mount.context(mounted(mount, attached, later, &ids))?;
+        mount.context(mounted(mount, attached, later, &ids, procfs))?;
     }
-    kernel_file_systems(rootfs, tree, &ids)?;
+    kernel_file_systems(rootfs, tree)?;
     null_device(rootfs, tree)?;
     for path in &rootfs.masked {
         let Some(found) = mask::find(&tree.root, path)? else { continue };
@@ -71,6 +71,7 @@ fn mounted(
     attached: &OwnedFd,
     later: &[(&Mount, &OwnedFd)],
     ids: &Ids,
+    procfs: &Procfs,
 ) -> Result<()> {
     let id = ids.of(attached.as_fd())?;
     ensure!(ids.attached.contains(&id), "it is not attached");
@@ -81,7 +82,11 @@ fn mounted(
             return Ok(());
         }
     }
-    let wanted = mount.options.set & !mount.options.recursive.clear;
+    if mount.kind == Kind::Cgroup && mount.options.read_only() {
+        hierarchies(attached, procfs)?;
+    }
+    let recursive = mount.options.recursive;
+    let wanted = mount.options.set & !recursive.clear | recursive.set;
     if FLAGS.iter().all(|(attribute, _)| wanted & attribute == 0) {
         // A server that does not answer is nothing to wait for (FUSE, NFS).
         return Ok(());
@@ -94,17 +99,40 @@ fn mounted(
     Ok(())
 }
 
-/// What a program trusts to come from the kernel does, and is what was mounted there.
-fn kernel_file_systems(rootfs: &Rootfs, tree: &Tree, ids: &Ids) -> Result<()> {
+/// The hierarchies of cgroup v1 are mounts of their own below the one that is listed.
+fn hierarchies(view: &OwnedFd, procfs: &Procfs) -> Result<()> {
+    let view = mount_id(view.as_fd()).context("statx")?.to_string();
+    for line in mount_table(procfs)?.lines() {
+        let Some((head, tail)) = line.split_once(" - ") else { continue };
+        let mut words = head.split(' ').skip(1);
+        let below = words.next() == Some(&view) && tail.starts_with("cgroup");
+        let (point, options) = (words.nth(2), words.next().unwrap_or_default());
+        let writable = below && !options.split(',').any(|option| option == "ro");
+        ensure!(!writable, "{} is writable", point.unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn mount_table(procfs: &Procfs) -> Result<String> {
+    procfs.read(&format!("{}/mountinfo", procfs.own_directory()?))
+}
+
+/// What a program trusts to come from the kernel does, and is what was mounted there, or the
+/// read-only copy of that.
+fn kernel_file_systems(rootfs: &Rootfs, tree: &Tree) -> Result<()> {
     for (path, magic) in [("/proc", PROC_SUPER_MAGIC), ("/sys", SYSFS_MAGIC)] {
         let at = tree.attached(rootfs).filter(|(mount, _)| mount.destination == Path::new(path));
         let Some((mount, attached)) = at.last().filter(|(mount, _)| mount.is_of_the_kernel())
         else {
             continue;
         };
+        if is_masked(path, &rootfs.masked) {
+            continue;
+        }
         let found = tree.root.open(Path::new(path), OFlag::O_PATH | OFlag::O_NOFOLLOW);
         let looked = found.context("open it").and_then(|found| {
-            let same = ids.of(found.as_fd())? == ids.of(attached.as_fd())?;
+            let root = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+            let same = root(&found)? == root(attached)?;
             ensure!(same && is(&found, magic)?, "something else is there");
             Ok(())
         });
@@ -158,7 +186,7 @@ impl Ids {
         match list_mounts() {
             Ok(list) => Ok(Self { attached: list.into_iter().collect(), unique: true }),
             Err(Errno::ENOSYS | Errno::EPERM) => {
-                let table = procfs.read(&format!("{}/mountinfo", procfs.own_directory()?))?;
+                let table = mount_table(procfs)?;
                 let first = |line: &str| line.split(' ').next().and_then(|id| id.parse().ok());
                 Ok(Self { attached: table.lines().filter_map(first).collect(), unique: false })
             }

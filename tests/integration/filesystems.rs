@@ -27,6 +27,9 @@ tests! {
     types_of_servers_go_to_the_kernel needs [Root] unlike runc "looks at it, and waits",
     a_mount_in_place_of_proc_or_sys_is_refused needs [Root] unlike runc "mounts over it",
     what_the_kernel_does_not_know_is_named needs [Root] unlike runc "has other words",
+    long_options_and_sources_are_possible needs [Root],
+    names_of_mounts_of_the_host_need_not_be_utf_8 needs [Root],
+    mounts_may_be_more_than_files_may_be_open needs [Root],
 }
 
 fn report(text: &str) -> Value {
@@ -264,4 +267,62 @@ fn what_the_kernel_does_not_know_is_named() {
             json!({"destination": "/mnt", "type": fstype, "source": "s", "options": options});
         with_mount(&[], mount).run().fails(1, error);
     }
+}
+
+/// Longer than the 255 bytes that fsconfig(2) takes: mount(2) has room for 4095 in all.
+fn long_options_and_sources_are_possible() {
+    let mut case = Case::new(&["list", "/mnt", "--", "write", "/mnt/x", "y", "--", "report"]);
+    let lower: Vec<_> = (0..8).map(|number| case.dir.join(format!("{number:0>100}"))).collect();
+    for (number, directory) in lower.iter().enumerate() {
+        fs::create_dir_all(directory.join(number.to_string())).expect("make directories");
+    }
+    let names: Vec<_> = lower.iter().map(|path| path.display().to_string()).collect();
+    let mount = |destination: &str, fstype: &str, source: &str, options: Value| json!({"destination": destination, "type": fstype, "source": source, "options": options});
+    let lowers = json!([format!("lowerdir={}", names.join(":")), "nosuid"]);
+    case.set("/mounts/-", mount("/mnt", "overlay", "overlay", lowers));
+    case.set("/mounts/-", mount("/tmp", "tmpfs", &"s".repeat(300), json!(["ro", "size=64k"])));
+    let text = case.run().ok();
+    let report = text.strip_prefix("0 1 2 3 4 5 6 7\nEROFS\n").unwrap_or_else(|| panic!("{text}"));
+    let report = self::report(report);
+    assert_eq!(options(&report, "/mnt"), "rw,nosuid,relatime");
+    assert_eq!(options(&report, "/tmp"), "ro,relatime");
+    assert!(line(&report["mounts"], "/tmp").contains(&format!(" {} ", "s".repeat(300))));
+    // Where they were made nothing is left.
+    assert!(!text.contains(" /proc/fs ") && !text.contains(" /proc/version "), "{text}");
+}
+
+/// An ordinary user may have made them, with fusermount.
+fn names_of_mounts_of_the_host_need_not_be_utf_8() {
+    let script = "name=$(printf 'strange\\377 name'); mkdir \"$name\" tree \"tree/$name\"
+        mount -t tmpfs t \"$name\"; mount -t proc p \"tree/$name\"";
+    for (option, lacking) in [("", &[][..]), ("--no-pivot", &[]), ("", &[LISTMOUNT])] {
+        let mut case = Case::new(&["list", "/mnt"]);
+        case.set("/mounts/-", bind(&case.dir.join("tree"), "/mnt", &[]));
+        case.lacks(lacking);
+        let run = format!(
+            "{} --root {} run {option} {}; exit",
+            case.runtime.display(),
+            case.state_root().display(),
+            case.id
+        );
+        let text = run_among_mounts(&case, &format!("{script}\n{run}"));
+        assert_eq!(text, "strange\u{fffd} name\n", "{option} {lacking:?}");
+    }
+}
+
+/// listmount(2), without which the mount table is read.
+const LISTMOUNT: libc::c_long = 458;
+
+fn mounts_may_be_more_than_files_may_be_open() {
+    let mut case = Case::new(&["report"]);
+    for number in 0..100 {
+        let destination = format!("/mnt/{number}");
+        case.set("/mounts/-", json!({"destination": destination, "type": "tmpfs", "source": "t"}));
+    }
+    let report = report(&run_among_mounts(&case, "ulimit -Sn 80"));
+    assert!(line(&report["mounts"], "/mnt/99").contains(" tmpfs t "));
+    // The program has the limit of the caller.
+    let limits = report["limits"].as_array().expect("limits").iter().filter_map(Value::as_str);
+    let files = limits.filter(|line| line.starts_with("Max open files")).collect::<String>();
+    assert_eq!(files.split_whitespace().nth(3), Some("80"), "{files}");
 }

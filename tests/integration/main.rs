@@ -19,6 +19,7 @@ mod cgroups_v2;
 mod commands;
 mod containerd_lines;
 mod controllers;
+mod destinations;
 mod documents;
 mod drop_in;
 mod engine_errors;
@@ -39,6 +40,7 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod option_words;
 mod pausing;
 mod podman_lines;
 mod process;
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Suite { name: "commands", tests: commands::TESTS },
         Suite { name: "containerd_lines", tests: containerd_lines::TESTS },
         Suite { name: "controllers", tests: controllers::TESTS },
+        Suite { name: "destinations", tests: destinations::TESTS },
         Suite { name: "documents", tests: documents::TESTS },
         Suite { name: "drop_in", tests: drop_in::TESTS },
         Suite { name: "engine_errors", tests: engine_errors::TESTS },
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Suite { name: "mounts", tests: mounts::TESTS },
         Suite { name: "namespaces", tests: namespaces::TESTS },
         Suite { name: "net_devices", tests: net_devices::TESTS },
+        Suite { name: "option_words", tests: option_words::TESTS },
         Suite { name: "pausing", tests: pausing::TESTS },
         Suite { name: "podman_lines", tests: podman_lines::TESTS },
         Suite { name: "process", tests: process::TESTS },

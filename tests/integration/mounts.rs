@@ -30,6 +30,7 @@ tests! {
     cgroups_are_shown needs [Root, CgroupV1],
     cgroups_are_shown_on_v2 needs [Root, CgroupV2],
     cgroups_can_be_shown_writable needs [Root, CgroupV1],
+    recursive_options_reach_all_hierarchies needs [Root, CgroupV1] unlike runc "ignores them",
     remount_changes_a_mount needs [Root],
 }
 
@@ -428,6 +429,18 @@ fn cgroups_can_be_shown_writable() {
     let mut case = Case::new(&["make-dir", "/sys/fs/cgroup/pids/child"]);
     case.set("/mounts/-", cgroup_mount(&["nosuid", "noexec", "nodev"]));
     assert_eq!(case.run().ok(), "ok\n");
+}
+
+fn recursive_options_reach_all_hierarchies() {
+    let mut case = Case::new(&["make-dir", "/sys/fs/cgroup/pids/child"]);
+    case.set("/mounts/-", cgroup_mount(&["rro"]));
+    assert_eq!(case.run().ok(), "EROFS\n");
+    case.args(&["report"]);
+    let mounts = mounts(&case);
+    for place in ["/sys/fs/cgroup", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"] {
+        let line = line(&mounts, place);
+        assert!(line.split(' ').nth(2).expect("options").starts_with("ro,"), "{line}");
+    }
 }
 
 fn remount_changes_a_mount() {

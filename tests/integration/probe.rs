@@ -51,6 +51,12 @@ fn run(verb: &str, args: &[&str]) {
         ("list", [path]) => list(path),
         ("stat", paths) => paths.iter().for_each(|path| stat(path)),
         ("mknod", [path, kind, major, minor]) => make_node(path, kind, major, minor),
+        ("bind", [source, target]) => {
+            let flags = nix::mount::MsFlags::MS_BIND;
+            let none = None::<&str>;
+            let done = nix::mount::mount(Some(*source), *target, none, flags, none);
+            tell(done.map_err(std::io::Error::from));
+        }
         ("umask", []) => println!("{:04o}", umask(Mode::empty()).bits()),
         ("exec", [path, args @ ..]) => println!("{}", text(&Command::new(path).args(args).exec())),
         ("fork", [count]) => fork(count.parse().expect("a number")),
@@ -153,6 +159,8 @@ fn stat(path: &str) {
         format!("b {}:{}", major(meta.rdev()), minor(meta.rdev()))
     } else if kind.is_fifo() {
         "fifo".to_string()
+    } else if kind.is_socket() {
+        "socket".to_string()
     } else {
         format!("file {}", meta.len())
     };

@@ -18,10 +18,14 @@ tests! {
     read_only_paths_cannot_be_written needs [Root],
     an_unbindable_root_can_have_read_only_paths needs [Root]
         unlike runc "fails to bind them",
+    file_systems_of_the_kernel_can_be_closed_as_a_whole needs [Root]
+        unlike runc "needs /proc itself",
     a_masked_path_wins_over_a_read_only_one needs [Root],
     devices_are_made_as_configured needs [Root],
     a_device_whose_place_is_taken_is_refused needs [Root]
         unlike runc "keeps whatever is there",
+    a_device_may_be_listed_twice_but_not_as_two needs [Root]
+        unlike runc "keeps the first of them",
     dev_of_the_host_is_left_alone needs [Root],
     stale_ptmx_of_the_image_is_replaced needs [Root],
     no_pivot_moves_the_root needs [Root],
@@ -196,6 +200,21 @@ fn an_unbindable_root_can_have_read_only_paths() {
     assert_eq!(propagation(&line(&report["mounts"], "/")), "unbindable");
 }
 
+fn file_systems_of_the_kernel_can_be_closed_as_a_whole() {
+    let words =
+        ["open", "/proc/self/oom_score_adj", "w", "--", "open", "/sys/kernel/profiling", "w"];
+    for (list, want) in [("readonlyPaths", "EROFS\nEROFS\n"), ("maskedPaths", "ENOENT\nENOENT\n")] {
+        let mut case = Case::new(&words);
+        // The mount itself is writable.
+        let mounts = case.config["mounts"].as_array_mut().expect("mounts");
+        let sys = mounts.iter_mut().find(|mount| mount["destination"] == "/sys").expect("/sys");
+        sys["options"] = json!(["nosuid", "rw"]);
+        case.set("/linux/readonlyPaths", json!([])).set("/linux/maskedPaths", json!([]));
+        case.set(&format!("/linux/{list}"), json!(["/proc", "/sys"]));
+        assert_eq!(case.run().ok(), want, "{list}");
+    }
+}
+
 fn a_masked_path_wins_over_a_read_only_one() {
     let mut case = Case::new(&["list", "/etc/both"]);
     fs::create_dir(case.rootfs().join("etc/both")).expect("mkdir");
@@ -246,6 +265,17 @@ fn a_device_whose_place_is_taken_is_refused() {
     fs::write(case.rootfs().join("mydev"), "").expect("write");
     case.set("/linux/devices", json!([{"path": "/mydev", "type": "c", "major": 1, "minor": 5}]));
     case.run().fails(1, "linux.devices[0]: /mydev: another file is there already");
+}
+
+fn a_device_may_be_listed_twice_but_not_as_two() {
+    let device = |path: &str, minor: u32, mode: u32| json!({"path": path, "type": "c", "major": 1, "minor": minor, "fileMode": mode});
+    let mut case = Case::new(&["stat", "/dev/mine"]);
+    case.set("/linux/devices", json!([device("/dev/mine", 5, 384), device("/dev/mine", 5, 438)]));
+    assert_eq!(case.run().ok(), "/dev/mine c 1:5 0600 0:0\n");
+    for path in ["/dev/mine", "/dev/./mine", "/dev/../dev/mine"] {
+        case.set("/linux/devices", json!([device("/dev/mine", 5, 384), device(path, 3, 384)]));
+        case.run().fails(1, "linux.devices[1]: /dev/");
+    }
 }
 
 fn dev_of_the_host_is_left_alone() {

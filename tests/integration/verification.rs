@@ -6,12 +6,17 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::harness::host::is_v2;
 use crate::harness::{Case, Output};
+use crate::mounts::{bind, cgroup_mount};
 use crate::tests;
 
 tests! {
     a_mount_that_was_left_out_is_found needs [Root] unlike runc "leaves nothing out",
     an_attribute_that_was_left_out_is_found needs [Root] unlike runc "leaves nothing out",
+    recursive_attributes_that_were_left_out_are_found needs [Root]
+        unlike runc "leaves nothing out",
+    cgroups_that_were_left_writable_are_found needs [Root] unlike runc "leaves nothing out",
     a_path_that_was_not_closed_is_found needs [Root] unlike runc "leaves nothing out",
     another_file_in_place_of_the_null_device_is_found needs [Root] unlike runc "leaves nothing out",
     a_root_that_was_not_changed_is_found needs [Root] unlike runc "leaves nothing out",
@@ -65,13 +70,34 @@ fn a_mount_that_was_left_out_is_found() {
 
 fn an_attribute_that_was_left_out_is_found() {
     let case = case();
+    let mut found = 0;
     for (index, mount) in list(&case, "/mounts").iter().enumerate() {
-        let destination = mount["destination"].as_str().expect("a destination");
-        if ["/bound", "/late"].contains(&destination) {
+        let Some(options) = mount["options"].as_array() else { continue };
+        if ["ro", "nosuid", "nodev", "noexec"].iter().any(|word| options.contains(&json!(word))) {
             is_found(&case, &format!("mounts[{index}] attributes"), "is not in force");
+            found += 1;
         }
     }
+    assert_eq!(found, 7, "{:#}", case.config["mounts"]);
     is_found(&case, "root.readonly", "root.readonly: / is writable");
+}
+
+fn recursive_attributes_that_were_left_out_are_found() {
+    for word in ["rro", "rnosuid", "rnodev", "rnoexec"] {
+        let mut case = case();
+        let source = case.dir.join("source");
+        case.set("/mounts/6", bind(&source, "/bound", &[word]));
+        assert_eq!(run_without(&case, "nothing").ok(), "started\n");
+        is_found(&case, "mounts[6] recursive attributes", "is not in force");
+    }
+}
+
+fn cgroups_that_were_left_writable_are_found() {
+    let mut case = case();
+    case.set("/mounts/8", cgroup_mount(&["ro"]));
+    assert_eq!(run_without(&case, "nothing").ok(), "started\n");
+    let error = if is_v2() { "is not in force" } else { "is writable" };
+    is_found(&case, "mounts[8] attributes", error);
 }
 
 fn a_path_that_was_not_closed_is_found() {

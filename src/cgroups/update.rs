@@ -4,7 +4,7 @@
 //! from the kernel, which knows it better than any record.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{LinuxMemory, LinuxResources};
@@ -18,7 +18,7 @@ use crate::log;
 #[derive(Debug)]
 pub struct Update {
     writes: Vec<Write>,
-    former: Vec<Option<Write>>,
+    former: Vec<Vec<Write>>,
     /// Who has made the cgroup, if that is systemd: it may write there again.
     unit: Option<Unit>,
     /// What was passed over, with the reason.
@@ -183,8 +183,8 @@ impl Update {
         if let Err(error) = self.tell(self.former.iter().flatten()) {
             log::warn(format!("undo update: {error:#}"));
         }
-        let former = done.iter().rev().filter_map(|index| self.former[*index].clone());
-        let mut former: Vec<_> = former.collect();
+        let former = done.iter().rev().flat_map(|index| &self.former[*index]);
+        let mut former: Vec<_> = former.cloned().collect();
         // BFQ forgets the weights of devices when it is told the one for all.
         former.sort_by_key(|write| write.value.contains(':'));
         if let Err(error) = write_in_order(&former, &mut Vec::new()) {
@@ -194,10 +194,33 @@ impl Update {
 }
 
 /// What takes a value back, if the file can be read.
-fn former(write: &Write) -> Option<Write> {
-    let current = fs::read_to_string(&write.path).ok()?;
+fn former(write: &Write) -> Vec<Write> {
+    let Ok(current) = fs::read_to_string(&write.path) else { return Vec::new() };
     let value = former_value(&write.path, &write.value, &current);
-    Some(Write { value, ..write.clone() })
+    let mut former = vec![Write { value, ..write.clone() }];
+    if let Some(list) = forgotten(write) {
+        let weights = fs::read_to_string(&list).unwrap_or_default();
+        let weights = weights.lines().filter(|line| line.contains(':'));
+        former.extend(weights.map(|line| Write {
+            path: list.clone(),
+            value: line.to_string(),
+            ..write.clone()
+        }));
+    }
+    former
+}
+
+/// The weights of devices that BFQ forgets when it is told the weight for all
+/// (bfq_io_set_weight_legacy, block/bfq-cgroup.c): where they are.
+fn forgotten(write: &Write) -> Option<PathBuf> {
+    if write.value.contains(':') {
+        return None;
+    }
+    match write.path.file_name()?.to_str()? {
+        "io.bfq.weight" => Some(write.path.clone()),
+        "blkio.bfq.weight" => Some(write.path.with_file_name("blkio.bfq.weight_device")),
+        _ => None,
+    }
 }
 
 /// Files with a line for each device or the like, by the end of their names; and what to write
@@ -242,7 +265,6 @@ mod tests {
     use super::*;
     use crate::cgroups::Place;
     use serde_json::{Value, json};
-    use std::path::PathBuf;
 
     #[test]
     fn what_takes_a_value_back() {
@@ -295,12 +317,14 @@ mod tests {
         }
 
         fn lines(&self, v2: bool, resources: Value) -> String {
-            let update = self.plan(v2, resources).unwrap();
-            let name = |write: &Write| write.path.file_name().unwrap().display().to_string();
-            let lines =
-                update.writes.iter().map(|write| format!("{}={}", name(write), write.value));
-            lines.collect::<Vec<_>>().join(" ")
+            shown(&self.plan(v2, resources).unwrap().writes)
         }
+    }
+
+    fn shown(writes: &[Write]) -> String {
+        let name = |write: &Write| write.path.file_name().unwrap().display().to_string();
+        let lines = writes.iter().map(|write| format!("{}={}", name(write), write.value));
+        lines.collect::<Vec<_>>().join(" ")
     }
 
     impl Drop for Fake {
@@ -353,6 +377,31 @@ mod tests {
         assert_eq!(fake.lines(true, checked), "memory.swap.max=10 memory.max=61");
         let error = fake.plan(true, json!({"memory": {"limit": 200}})).unwrap_err();
         assert!(error.to_string().contains("should be >= memory limit"), "{error}");
+    }
+
+    #[test]
+    fn weights_of_devices_come_back_with_the_weight_for_all() {
+        let fake = Fake::new(
+            "weights",
+            &[
+                ("io.bfq.weight", "default 100\n8:0 30\n8:16 40\n"),
+                ("blkio.bfq.weight", "100\n"),
+                ("blkio.bfq.weight_device", "default 100\n8:0 30\n"),
+            ],
+        );
+        for (file, value, want) in [
+            (
+                "io.bfq.weight",
+                "300",
+                "io.bfq.weight=100 io.bfq.weight=8:0 30 io.bfq.weight=8:16 40",
+            ),
+            ("io.bfq.weight", "8:0 300", "io.bfq.weight=8:0 30"),
+            ("blkio.bfq.weight", "300", "blkio.bfq.weight=100 blkio.bfq.weight_device=8:0 30"),
+        ] {
+            let path = fake.0.join(file);
+            let write = Write { path, value: value.into(), json: String::new() };
+            assert_eq!(shown(&former(&write)), want);
+        }
     }
 
     #[test]

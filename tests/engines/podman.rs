@@ -78,6 +78,8 @@ pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new("podman");
     // What is set for Docker's client is not for Podman, which reads it as well.
     command.args(args).env_remove("DOCKER_CONFIG");
+    // conmon notes want of memory in a file where it happens to be.
+    command.current_dir(DIRECTORY);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -212,12 +212,18 @@ fn weights_of_disks_are_those_of_the_scheduler() {
     assert_eq!(read(&case, "", "io.bfq.weight"), format!("default 500\n{number} 100"));
     // One that the kernel does not have for a device is taken back with the others.
     let path = case.dir.join("resources.json");
-    let other = json!({"major": 0, "minor": 77, "weight": 100});
-    let weights = json!({"blockIO": {"weight": 300, "weightDevice": [device, other]}});
-    fs::write(&path, weights.to_string()).expect("write a document");
-    let update = ["update", "--resources", path.to_str().expect("a path"), &case.id];
-    case.runtime(&update).fails(1, "linux.resources.blockIO.weightDevice[1].weight: ");
-    assert_eq!(read(&case, "", "io.bfq.weight"), format!("default 500\n{number} 100"));
+    let other = json!({"major": 0, "minor": 77, "weight": 100, "rate": 5});
+    for (rest, at_fault) in [
+        (json!({"weightDevice": [device, other]}), "weightDevice[1].weight"),
+        (json!({"throttleReadBpsDevice": [other]}), "throttleReadBpsDevice[0]"),
+    ] {
+        let mut resources = json!({"blockIO": rest});
+        resources["blockIO"]["weight"] = json!(300);
+        fs::write(&path, resources.to_string()).expect("write a document");
+        let update = ["update", "--resources", path.to_str().expect("a path"), &case.id];
+        case.runtime(&update).fails(1, &format!("linux.resources.blockIO.{at_fault}"));
+        assert_eq!(read(&case, "", "io.bfq.weight"), format!("default 500\n{number} 100"));
+    }
 }
 
 /// Pages of 2 MiB of which the machine has some at least, as long as this exists.

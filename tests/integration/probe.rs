@@ -57,6 +57,7 @@ fn run(verb: &str, args: &[&str]) {
             let done = nix::mount::mount(Some(*source), *target, none, flags, none);
             tell(done.map_err(std::io::Error::from));
         }
+        ("mount-sysfs", [target]) => tell(mount_sysfs(target).map_err(std::io::Error::from)),
         ("umask", []) => println!("{:04o}", umask(Mode::empty()).bits()),
         ("exec", [path, args @ ..]) => println!("{}", text(&Command::new(path).args(args).exec())),
         ("fork", [count]) => fork(count.parse().expect("a number")),
@@ -165,6 +166,15 @@ fn stat(path: &str) {
         format!("file {}", meta.len())
     };
     println!("{path} {what} {:04o} {}:{}", meta.mode() & 0o7777, meta.uid(), meta.gid());
+}
+
+/// In a new user namespace, as everybody may.
+fn mount_sysfs(target: &str) -> nix::Result<()> {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET;
+    unshare(flags)?;
+    mount(Some("sysfs"), target, Some("sysfs"), MsFlags::empty(), None::<&str>)
 }
 
 fn make_node(path: &str, kind: &str, major: &str, minor: &str) {

@@ -16,6 +16,8 @@ tests! {
     masked_paths_are_hidden needs [Root]
         unlike runc "fails on a path below a file",
     read_only_paths_cannot_be_written needs [Root],
+    mounts_below_read_only_paths_stay_as_they_are needs [Root],
+    nothing_of_the_hosts_is_left_to_be_seen_in_full needs [Root],
     an_unbindable_root_can_have_read_only_paths needs [Root]
         unlike runc "fails to bind them",
     file_systems_of_the_kernel_can_be_closed_as_a_whole needs [Root]
@@ -26,6 +28,8 @@ tests! {
         unlike runc "keeps whatever is there",
     a_device_may_be_listed_twice_but_not_as_two needs [Root]
         unlike runc "keeps the first of them",
+    a_device_of_the_host_has_to_be_the_one_that_is_meant needs [Root]
+        unlike runc "binds whatever is there",
     dev_of_the_host_is_left_alone needs [Root],
     stale_ptmx_of_the_image_is_replaced needs [Root],
     no_pivot_moves_the_root needs [Root],
@@ -189,6 +193,26 @@ fn read_only_paths_cannot_be_written() {
     assert_eq!(case.run().ok(), "EROFS\nEROFS\nEROFS\nold\n");
 }
 
+/// lxcfs has writable files below `/proc/sys`.
+fn mounts_below_read_only_paths_stay_as_they_are() {
+    let mut case = with_mount(
+        &["write", "/mnt/x", "y", "--", "write", "/mnt/below/x", "y"],
+        json!({"destination": "/mnt", "type": "tmpfs", "source": "top"}),
+    );
+    case.set("/mounts/-", json!({"destination": "/mnt/below", "type": "tmpfs", "source": "sub"}));
+    case.set("/linux/readonlyPaths", json!(["/mnt"]));
+    assert_eq!(case.run().ok(), "EROFS\nok\n");
+}
+
+/// Whoever sees a sysfs without masks may mount another one without them, in a user namespace of
+/// his own. Moving the root leaves the host's mounts below it.
+fn nothing_of_the_hosts_is_left_to_be_seen_in_full() {
+    let case = Case::new(&["mount-sysfs", "/var"]);
+    for options in [&[][..], &["--no-pivot"]] {
+        assert_eq!(case.run_with(options).ok(), "EPERM\n", "{options:?}");
+    }
+}
+
 /// The copy that covers the path has to be made before nobody can make one any more.
 fn an_unbindable_root_can_have_read_only_paths() {
     let mut case = Case::new(&["write", "/etc/x", "y", "--", "write", "/x", "y", "--", "report"]);
@@ -275,6 +299,21 @@ fn a_device_may_be_listed_twice_but_not_as_two() {
     for path in ["/dev/mine", "/dev/./mine", "/dev/../dev/mine"] {
         case.set("/linux/devices", json!([device("/dev/mine", 5, 384), device(path, 3, 384)]));
         case.run().fails(1, "linux.devices[1]: /dev/");
+    }
+}
+
+/// In a user namespace nobody makes devices, so those of the host are bound.
+fn a_device_of_the_host_has_to_be_the_one_that_is_meant() {
+    let mut case = Case::new(&["stat", "/dev/full"]);
+    case.namespace("user", Some(json!({"type": "user"})));
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+    case.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    let device = |kind: &str, minor: u32| json!([{"path": "/dev/full", "type": kind, "major": 1, "minor": minor}]);
+    case.set("/linux/devices", device("c", 7));
+    assert_eq!(case.run().ok(), "/dev/full c 1:7 0666 0:0\n");
+    for (kind, minor) in [("c", 5), ("b", 7)] {
+        case.set("/linux/devices", device(kind, minor));
+        case.run().fails(1, "linux.devices[0]: /dev/full: the host has another device there");
     }
 }
 

@@ -26,7 +26,7 @@ tests! {
     only_ridmap_reaches_what_is_below needs [Root],
     mounts_reach_what_is_mapped_where_they_may needs [Root],
     mappings_that_are_wrong_are_refused needs [Root] unlike runc "has other words",
-    an_ordinary_user_maps_no_mounts needs [Root],
+    an_ordinary_user_maps_no_mounts needs [Root, Cgroupfs],
     a_file_system_that_cannot_be_mapped_is_an_error needs [Root] unlike runc "has other words",
 }
 

@@ -76,7 +76,7 @@ pub fn run(suites: &[Suite], meant: fn(&str) -> bool) -> ExitCode {
         println!("skipped {name}: {why}");
     }
     println!("ran {ran}, skipped {}", skipped.len());
-    let complete = filtered || other_runtime || check_counts(ran, &skipped);
+    let complete = filtered || other_runtime || check_counts(suites, ran, &skipped);
     if complete { conclusion.exit_code() } else { ExitCode::FAILURE }
 }
 
@@ -92,7 +92,7 @@ fn trial(test: fn()) -> impl FnOnce() -> Result<(), Failed> + Send + 'static {
 }
 
 /// Compares with the numbers that are kept beside the tests, one line for each kind of machine.
-fn check_counts(ran: usize, skipped: &BTreeMap<String, String>) -> bool {
+fn check_counts(suites: &[Suite], ran: usize, skipped: &BTreeMap<String, String>) -> bool {
     if std::env::var_os("CHECK_COUNTS").is_none() {
         return true;
     }
@@ -107,15 +107,26 @@ fn check_counts(ran: usize, skipped: &BTreeMap<String, String>) -> bool {
         ["ran", kind, count] if *kind == machine => count.parse::<usize>().ok(),
         _ => None,
     });
-    let listed = |name: &str| lines.iter().any(|words| words.as_slice() == ["skip", machine, name]);
+    let listed =
+        |kind: &str, name: &str| lines.iter().any(|words| words.as_slice() == ["skip", kind, name]);
     let mut wrong = String::new();
     match wanted {
         Some(count) if ran >= count => {}
         Some(count) => writeln!(wrong, "{ran} cases ran, {count} are wanted").expect("a string"),
         None => writeln!(wrong, "no count is kept for a machine with {machine}").expect("a string"),
     }
-    for name in skipped.keys().filter(|name| !listed(name)) {
+    for name in skipped.keys().filter(|name| !listed(machine, name)) {
         writeln!(wrong, "{name} was skipped, which is not listed").expect("a string");
+    }
+    // What the other machine would say later.
+    for (kind, need) in [("v1", Needs::CgroupV2), ("v2", Needs::CgroupV1)] {
+        let all = suites.iter().flat_map(|suite| {
+            let lacking = suite.tests.iter().filter(|test| test.needs.contains(&need));
+            lacking.map(|test| format!("{}::{}", suite.name, test.name))
+        });
+        for name in all.filter(|name| !listed(kind, name)) {
+            writeln!(wrong, "{name} has to be listed as skipped with {kind}").expect("a string");
+        }
     }
     print!("{wrong}");
     wrong.is_empty()

@@ -153,7 +153,7 @@ fn a_remount_that_says_bind_changes_what_is_there() {
         let there = text.lines().filter(|line| line.split(' ').nth(4) == Some("/mnt"));
         let there: Vec<_> = there.collect();
         // The file system itself stays writable.
-        assert!(there.len() == 1 && there[0].ends_with(" - tmpfs t rw"), "{there:?}");
+        assert!(there.len() == 1 && there[0].contains(" - tmpfs t rw"), "{there:?}");
     }
 }
 

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::statfs;
+use oci_spec::runtime::Linux;
 
 use crate::host::mount_table;
-use oci_spec::runtime::Linux;
 
 /// Where it is mounted mostly.
 const USUAL: &str = "/sys/fs/resctrl";

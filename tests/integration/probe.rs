@@ -337,8 +337,9 @@ fn peep(first: i32) {
 /// Looks into the process; says whether it is there.
 fn look_into(pid: i32) -> bool {
     let dir = format!("/proc/{pid}");
-    // The C library of a program that starts looks at the last one.
-    let mine = ["/".to_string(), "/bin/probe".to_string(), format!("{dir}/maps")];
+    // The C library of a program that starts looks at the third. The last is the container's
+    // `/dev/null` when its mounts end between finding the descriptor and naming it.
+    let mine = ["/", "/bin/probe", &format!("{dir}/maps"), "/null"].map(str::to_string);
     let own = |path: &Path| {
         let path = path.to_string_lossy();
         mine.iter().any(|own| *own == path) || path.starts_with("/dev/") || path.contains(":[")

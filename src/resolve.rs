@@ -14,7 +14,7 @@ mod walk;
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
@@ -218,6 +218,23 @@ fn lookup(
     Err(Errno::EAGAIN)
 }
 
+/// The path, from wherever it is joined to, with `.` and `..` taken out by name alone: nothing in it
+/// leads above where it begins (CGP-14).
+#[must_use]
+pub fn inside(path: &Path) -> PathBuf {
+    let mut inside = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => inside.push(name),
+            Component::ParentDir => {
+                inside.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    inside
+}
+
 fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
@@ -227,7 +244,6 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::PathBuf;
 
     /// A directory below the target directory that is removed with the value.
     struct Tree(PathBuf);

@@ -1,8 +1,9 @@
 //! Where a container's cgroup is.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::host::Hierarchy;
+use crate::resolve::inside;
 
 /// Returns the directory for the container in one hierarchy.
 ///
@@ -18,21 +19,6 @@ pub(super) fn directory(path: Option<&Path>, id: &str, hierarchy: &Hierarchy, v2
         _ => &hierarchy.own,
     };
     hierarchy.mount.join(inside(base)).join(inside(path.unwrap_or(Path::new(id))))
-}
-
-/// The path without anything that could lead above where it begins (CGP-14).
-fn inside(path: &Path) -> PathBuf {
-    let mut inside = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => inside.push(name),
-            Component::ParentDir => {
-                inside.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    inside
 }
 
 #[cfg(test)]

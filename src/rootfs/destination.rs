@@ -1,7 +1,7 @@
 //! Where mounts may go: what the document says, and what links of the image may make of it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -10,7 +10,7 @@ use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::mount::{Kind, Mount, is_directory};
-use crate::resolve::{Missing, Root};
+use crate::resolve::{Missing, Root, inside};
 use crate::sys::stat::mount_id;
 
 /// Files of procfs that may be replaced by a bind mount: what lxcfs and CRIU put there. Anything
@@ -161,15 +161,5 @@ impl Place {
 
 /// The path as the container sees it: from its root, with `.` and `..` taken out.
 pub(super) fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    clean
+    Path::new("/").join(inside(path))
 }
